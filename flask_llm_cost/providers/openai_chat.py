@@ -1,0 +1,79 @@
+"""OpenAI: chat completions and the older completions, also as many other hosts speak them.
+
+A stream has usage only where the request asked for it (``stream_options.include_usage``), in a chunk of
+its own before ``[DONE]``; some hosts repeat a running usage on every chunk: the last one counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import ClassVar
+
+from flask_llm_cost.providers.events import Event
+from flask_llm_cost.providers.fields import JSON, mapping, numbers, objects, text
+from flask_llm_cost.providers.openai_usage import PLAIN, Dialect, split_usage
+from flask_llm_cost.providers.wire import Answer, Asked, Folded, WireFormat, answered_model
+
+_WORTH_DECODING = re.compile(rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|"error"\s*:\s*[{"]')
+
+
+class OpenAIChat(WireFormat):
+    """``/chat/completions`` and ``/completions``."""
+
+    name: ClassVar[str] = "openai"
+    dialect: ClassVar[Dialect] = PLAIN
+
+    def read(self, body: JSON, asked: Asked) -> Answer:
+        usage = self.usage_in(body)
+        answer = Answer(answered_model(body), text(body, "id"), tier=text(body, "service_tier"))
+        if usage is None:
+            return answer
+        split = split_usage(usage, self.dialect)
+        return Answer(
+            model=answer.model,
+            response_id=answer.response_id,
+            usage=split.usage,
+            raw_usage=numbers(usage),
+            tier=answer.tier,
+            provider_cost=self.cost_in(usage),
+            notes=split.notes,
+        )
+
+    def usage_in(self, body: JSON) -> JSON | None:
+        """The usage object of a body or chunk; an empty one is one too."""
+        usage = body.get("usage")
+        return mapping(body, "usage") if isinstance(usage, dict) else None
+
+    def cost_in(self, usage: JSON) -> Decimal | None:
+        """USD, where the host reports what it charged."""
+        return None
+
+    def fold(self, events: Iterable[Event]) -> Folded:
+        body: dict[str, object] = {}
+        final = False
+        for event in events:
+            final = final or event.done
+            if "id" in body and "model" in body and not event.mentions(_WORTH_DECODING):
+                continue
+            chunk = event.decoded()
+            if chunk is not None:
+                final = self._take(body, chunk) or final
+        return Folded(body, final)
+
+    def _take(self, body: dict[str, object], chunk: JSON) -> bool:
+        """Add what a chunk says to the body. Returns whether it is one of the last."""
+        for name in ("id", "model"):
+            value = text(chunk, name)
+            if value is not None:
+                body.setdefault(name, value)
+        tier, usage = text(chunk, "service_tier"), self.usage_in(chunk)
+        if tier is not None:
+            body["service_tier"] = tier
+        if usage:
+            body["usage"] = usage
+        if chunk.get("error"):
+            body["error"] = chunk["error"]
+        choices = objects(chunk, "choices")
+        return any(text(choice, "finish_reason") for choice in choices) or (bool(usage) and chunk.get("choices") == [])

@@ -1,0 +1,244 @@
+"""From an exchange to a reading: framing, folding, and what to say when something is missing or broken."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from flask_llm_cost.providers import skim
+from flask_llm_cost.providers.events import Event
+from flask_llm_cost.providers.fields import JSON, first_present
+from flask_llm_cost.providers.hosts import Route, find_route
+from flask_llm_cost.providers.sse import events_of
+from flask_llm_cost.providers.wire import Answer, Asked, Folded
+from flask_llm_cost.usage import NO_USAGE, CallStatus, Reading, UsageSource
+
+CUT_OFF = "cut_off"
+UNPARSABLE_BODY, EMPTY_BODY, NO_REPORT, RECOVERED = "unparsable_body", "empty_body", "no_usage", "recovered_usage"
+
+log = logging.getLogger(__name__)
+
+# The words for the tier, place and speed at which the list price holds. Groq says "on_demand", Anthropic
+# "standard_only" (asked for), "not_available" and "global"; OpenAI serves "fast" as "priority".
+_STANDARD = frozenset({"", "default", "standard", "auto", "standard_only", "on_demand", "unspecified"})
+_ANYWHERE = frozenset({"", "not_available", "global"})
+_SAME_TIER = {"fast": "priority"}
+# A code, never a sentence: what does not look like one may be text of the app's users.
+_ERROR_CODE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,63}", re.ASCII)
+_OTHER_ERROR = "_OTHER"  # OpenTelemetry's error.type where there is no better word
+_BOM = b"\xef\xbb\xbf"
+
+
+def read_exchange(
+    *,
+    url: str,
+    request_body: bytes,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    provider: str | None = None,
+    compatible_hosts: Mapping[str, str] | None = None,
+) -> Reading | None:
+    """Read one exchange that was a POST. Pure; never raises. ``None``: it was no call to a model.
+
+    Args:
+        headers: of the answer, names in any case.
+        body: the whole, content-decoded answer: JSON, server-sent events, JSON lines or a JSON array.
+        provider: who was asked, where the host may be in no table ("" where that is not known).
+        compatible_hosts: more hosts that speak a known format, "host" or "host:port" → provider.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return None
+    hosts = {name.lower(): who for name, who in (compatible_hosts or {}).items()}
+    route = find_route("POST", host, port, parts.path, compatible_hosts=hosts, provider=provider)
+    if route is None:
+        return None
+    return read(route, url=url, request_body=request_body, status=status, headers=headers, body=body)
+
+
+def read(
+    route: Route,
+    *,
+    url: str,
+    request_body: bytes,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    complete: bool = True,
+) -> Reading:
+    """Read the answer to a routed call. Never raises: what cannot be read is an unknown usage with a note why.
+
+    Args:
+        status: the HTTP status; outside 2xx the answer is an error without usage.
+        body: as for ``read_exchange``; of a long stream perhaps only head and tail, with a blank line between.
+        complete: ``False``: app or server cut the answer off. A stream that says itself that it is over is
+            whole all the same; any other gets the note ``CUT_OFF``.
+    """
+    asked = Asked()
+    try:
+        asked = route.wire.asked(_path(url), _request(request_body))
+        if not 200 <= status < 300:
+            return _refused(route, asked, status, body)
+        return _answered(route, asked, body, complete)
+    except Exception:
+        log.debug("An answer from %s could not be read.", route.provider, exc_info=True)
+        return _reading(route, asked, Answer(), stream=asked.stream, notes=(UNPARSABLE_BODY,))
+
+
+def read_events(route: Route, events: Iterable[Event]) -> Reading:
+    """Read a stream whose events the app has decoded itself. Never raises."""
+    try:
+        return _streamed(route, Asked(stream=True), route.wire.fold(events), b"", complete=True)
+    except Exception:
+        log.debug("A stream from %s could not be read.", route.provider, exc_info=True)
+        return _reading(route, Asked(), Answer(), stream=True, notes=(UNPARSABLE_BODY,))
+
+
+def _request(body: bytes) -> JSON:
+    """The request's JSON. Parsing is the honest way: 6 MB with an image in base64 take about 8 ms, and every
+    scan that is not fooled by the text of a message is slower.
+    """
+    try:
+        request = json.loads(body) if body else None
+    except (ValueError, RecursionError):
+        return {}
+    return request if isinstance(request, dict) else {}
+
+
+def _path(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return ""
+
+
+def _refused(route: Route, asked: Asked, status: int, body: bytes) -> Reading:
+    reading = _reading(route, asked, Answer(), stream=asked.stream)
+    return replace(reading, status="error", error_type=_error_type(_parsed(body), str(status)), notes=())
+
+
+def _answered(route: Route, asked: Asked, body: bytes, complete: bool) -> Reading:
+    content = body.removeprefix(_BOM).strip()
+    if not content:
+        return _silent(route, asked, EMPTY_BODY, complete)
+    if content[:1] == b"{":
+        document = _document(route, content)
+        if document is not None:
+            return _reading(route, asked, route.wire.read(document, asked), body=document)
+    events = events_of(content)
+    if not any(event.done or event.decoded() is not None for event in events):
+        return _salvaged(route, asked, content, complete)
+    return _streamed(route, asked, route.wire.fold(events), content, complete)
+
+
+def _document(route: Route, content: bytes) -> JSON | None:
+    """One JSON object, skimmed where it is long and of numbers. ``None``: it is none."""
+    if route.wire.embeds and len(content) > skim.BIG:
+        found = skim.embeddings(content)
+        if found is not None:
+            return found
+    parsed = _parsed(content)
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _streamed(route: Route, asked: Asked, folded: Folded, content: bytes, complete: bool) -> Reading:
+    body: JSON = folded.body
+    notes: tuple[str, ...] = ()
+    if not body.get(route.wire.usage_key) and content:
+        recovered = skim.last_object(content, route.wire.usage_key)
+        if recovered is not None:
+            body, notes = {**body, route.wire.usage_key: recovered}, (RECOVERED,)
+    answer = route.wire.read(body, asked)
+    whole = folded.final or (complete and not route.wire.must_end)
+    source: UsageSource = "unknown" if not answer.usage else "stream_final" if whole else "partial"
+    ended = whole or "error" in body
+    return _reading(
+        route, asked, answer, stream=True, body=body, source=source, notes=notes if ended else (*notes, CUT_OFF)
+    )
+
+
+def _salvaged(route: Route, asked: Asked, content: bytes, complete: bool) -> Reading:
+    """A body that is neither JSON nor a stream: broken or cut off, or a web page."""
+    recovered = skim.last_object(content, route.wire.usage_key)
+    if recovered is None:
+        return _silent(route, asked, UNPARSABLE_BODY, complete)
+    body = {**skim.identity(content), route.wire.usage_key: recovered}
+    return _reading(route, asked, route.wire.read(body, asked), body=body, notes=(UNPARSABLE_BODY, RECOVERED))
+
+
+def _silent(route: Route, asked: Asked, note: str, complete: bool) -> Reading:
+    notes = (note,) if complete else (note, CUT_OFF)
+    return _reading(route, asked, Answer(), stream=asked.stream, notes=notes)
+
+
+def _reading(
+    route: Route,
+    asked: Asked,
+    answer: Answer,
+    *,
+    body: JSON | None = None,
+    stream: bool = False,
+    source: UsageSource = "response",
+    notes: tuple[str, ...] = (),
+) -> Reading:
+    """Put together what the answer says, what the request asked and what the transport saw."""
+    failed = body is not None and bool(body.get("error"))
+    status: CallStatus = "error" if failed else "ok"
+    unreported = () if answer.usage or failed or notes else (NO_REPORT,)
+    return Reading(
+        provider=route.provider,
+        model=(asked.model or "unknown") if answer.model is None else (answer.model or "unknown"),
+        usage=answer.usage or NO_USAGE,
+        request_model=asked.model,
+        operation=route.operation,
+        stream=stream,
+        status=status,
+        error_type=_error_type(body, _OTHER_ERROR) if failed else None,
+        pricing_mode=_tier(asked.tier if answer.tier is None else answer.tier),
+        geo=_plain(asked.geo if answer.geo is None else answer.geo, _ANYWHERE),
+        speed=_plain(asked.speed if answer.speed is None else answer.speed, _STANDARD),
+        provider_response_id=answer.response_id,
+        usage_source=source if answer.usage else "unknown",
+        provider_cost=answer.provider_cost,
+        raw_usage=answer.raw_usage,
+        extra=answer.extra,
+        notes=(*answer.notes, *notes, *unreported),
+    )
+
+
+def _tier(name: str | None) -> str | None:
+    tier = _plain(name, _STANDARD)
+    return None if tier is None else _SAME_TIER.get(tier, tier)
+
+
+def _plain(name: str | None, usual: frozenset[str]) -> str | None:
+    """A word in lower case; ``None`` for those that change no price."""
+    word = (name or "").strip().lower()
+    return None if word in usual else word
+
+
+def _parsed(body: bytes) -> object:
+    try:
+        return json.loads(body.removeprefix(_BOM).decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _error_type(body: object, otherwise: str) -> str:
+    """The provider's own code for an error: a word before a number, never a sentence."""
+    if isinstance(body, list) and body:
+        body = body[0]
+    if not isinstance(body, Mapping):
+        return otherwise
+    error = first_present(body, "error")
+    holder = error if isinstance(error, Mapping) else body
+    codes = [holder.get(name) for name in ("code", "status", "type")]
+    words = [code for code in codes if isinstance(code, str) and code != "error" and _ERROR_CODE.fullmatch(code)]
+    return next((word for word in words if not word.isdigit()), words[0] if words else otherwise)

@@ -1,0 +1,64 @@
+"""Framing: a complete body into its events, be it server-sent events, JSON lines or one JSON array.
+
+Not a client: the bytes are all there, so it is one pass over lines. The grammar is that of the WHATWG
+HTML standard, section 9.2.6; the ``id`` and ``retry`` fields mean nothing here. Lines that are no field
+at all, such as the rest of an event cut in two, are passed over.
+"""
+
+from __future__ import annotations
+
+import json
+
+from flask_llm_cost.providers.events import Event
+
+_BOM = b"\xef\xbb\xbf"
+_BLANKS = b" \t\r\n"
+_ARRAY_SPACE = " \t\r\n,"
+
+_decoder = json.JSONDecoder()
+
+
+def events_of(body: bytes) -> list[Event]:
+    """The events of a body, in order. ``[DONE]`` is one of them; comments and empty events without data are not."""
+    content = body.removeprefix(_BOM).lstrip(_BLANKS)
+    if content[:1] == b"[":
+        return _array(content)
+    if content[:1] == b"{":
+        return [Event(data=line) for line in map(bytes.strip, content.splitlines()) if line]
+    return _server_sent(content)
+
+
+def _server_sent(content: bytes) -> list[Event]:
+    if b"\r" in content:
+        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    events: list[Event] = []
+    name: str | None = None
+    data: list[bytes] = []
+    # A final event is one even where no blank line follows it.
+    for line in (*content.split(b"\n"), b""):
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            data.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.removeprefix(b" ").decode("utf-8", "replace")
+        elif not line:
+            if data:
+                events.append(Event(name, b"\n".join(data)))
+            name, data = None, []
+    return events
+
+
+def _array(content: bytes) -> list[Event]:
+    """The objects of an array, as far as it goes: a stream cut off has no closing bracket."""
+    document = content.decode("utf-8", "replace")
+    events: list[Event] = []
+    at = 1
+    while True:
+        while at < len(document) and document[at] in _ARRAY_SPACE:
+            at += 1
+        try:
+            value, at = _decoder.raw_decode(document, at)
+        except (ValueError, RecursionError):
+            return events
+        if isinstance(value, dict):
+            events.append(Event(value=value))

@@ -1,0 +1,39 @@
+"""Streams that the app reads itself and passes on event by event: their format is told by their shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from flask_llm_cost.providers.events import Event
+from flask_llm_cost.providers.fields import JSON, mapping, text
+from flask_llm_cost.providers.hosts import CHAT, GENERATE, MESSAGES, RESPONSES, Route, format_for
+from flask_llm_cost.providers.reader import read_events
+from flask_llm_cost.usage import Reading
+
+_ANTHROPIC_EVENTS = frozenset({"message_start", "message_delta", "message_stop", "content_block_start"})
+_GEMINI_FIELDS = frozenset({"usageMetadata", "usage_metadata", "candidates", "modelVersion", "model_version"})
+
+
+def read_stream_events(provider: str, events: Iterable[Mapping[str, object]]) -> Reading:
+    """Read decoded events, as on the wire or as the SDKs dump them. Never raises.
+
+    Args:
+        provider: who answered; its own ways of speaking a format are minded.
+    """
+    decoded = [event for event in events if isinstance(event, Mapping)]
+    ending = next((shape for event in decoded if (shape := _shape(event)) is not None), CHAT)
+    operation = "generate_content" if ending == GENERATE else "chat"
+    route = Route(str(provider), format_for(str(provider), ending), operation)
+    return read_events(route, [Event(value=event) for event in decoded])
+
+
+def _shape(event: JSON) -> str | None:
+    """The wire format that has such events, as the ending of its path; ``None`` where several have."""
+    kind = text(event, "type") or ""
+    if kind in _ANTHROPIC_EVENTS:
+        return MESSAGES
+    if kind.startswith("response.") or mapping(event, "response"):
+        return RESPONSES
+    if not _GEMINI_FIELDS.isdisjoint(event):
+        return GENERATE
+    return CHAT if "choices" in event else None

@@ -1,0 +1,111 @@
+"""What a wire format is: a body in, an answer out. A stream folds into a body first, so one reader serves both."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import ClassVar
+
+from flask_llm_cost.providers.events import Event
+from flask_llm_cost.providers.fields import JSON, first_present, text
+from flask_llm_cost.usage import NO_USAGE, ModelUsage, Usage
+
+_DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the request asked for.
+
+    Attributes:
+        model: as in the request, or in its URL.
+        stream: whether a stream was asked for.
+        tier, geo, speed: as asked for; they count where the answer does not say what was served.
+    """
+
+    model: str | None = None
+    stream: bool = False
+    tier: str | None = None
+    geo: str | None = None
+    speed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a body says.
+
+    Attributes:
+        model: ``None`` where it does not say, "" where it says nothing.
+        usage: meter → quantity, disjoint; empty where the body has no usage.
+        raw_usage: the provider's own numbers.
+        tier, geo, speed: as reported, in the provider's words; ``None`` where not reported.
+        extra: what other models did.
+        provider_cost: USD, as reported.
+        notes: what was odd.
+    """
+
+    model: str | None = None
+    response_id: str | None = None
+    usage: Usage = field(default_factory=lambda: NO_USAGE)
+    raw_usage: JSON | None = None
+    tier: str | None = None
+    geo: str | None = None
+    speed: str | None = None
+    extra: tuple[ModelUsage, ...] = ()
+    provider_cost: Decimal | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A stream as one body.
+
+    Attributes:
+        body: as the format's ``read`` takes it; under "error" what an error event said.
+        final: whether the stream said that it is over.
+    """
+
+    body: dict[str, object]
+    final: bool
+
+
+class WireFormat(ABC):
+    """One provider's way of answering.
+
+    Attributes:
+        name: the provider the format belongs to.
+        usage_key: where its bodies keep the usage.
+        embeds: its bodies are long lists of numbers, to be skimmed where they are big.
+        must_end: its streams are whole only when they say so; of others the end of the connection will do.
+    """
+
+    name: ClassVar[str]
+    usage_key: ClassVar[str] = "usage"
+    embeds: ClassVar[bool] = False
+    must_end: ClassVar[bool] = False
+
+    @abstractmethod
+    def read(self, body: JSON, asked: Asked) -> Answer:
+        """Read one body, or a folded stream."""
+
+    def fold(self, events: Iterable[Event]) -> Folded:
+        """Fold a stream into a body. Events may be missing and broken. Formats without streams keep nothing."""
+        return Folded({}, final=False)
+
+    def asked(self, path: str, request: JSON) -> Asked:
+        """What the request asked for. On Azure the deployment in the path stands in for a missing model."""
+        deployment = _DEPLOYMENT.search(path)
+        return Asked(
+            model=text(request, "model") or (deployment[1] if deployment else None),
+            stream=request.get("stream") is True,
+            tier=text(request, "service_tier"),
+        )
+
+
+def answered_model(body: JSON, name: str = "model") -> str | None:
+    """The model a body names: "" where it names it blank, ``None`` where it does not."""
+    value = first_present(body, name)
+    return value.strip() if isinstance(value, str) else None
