@@ -1,0 +1,62 @@
+"""Which wire format a path speaks, and the answer of each to a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from flask_llm_cost.testing import anthropic, gemini, openai_errors
+from flask_llm_cost.testing.answer import Answer, plausible_answer, turn
+from flask_llm_cost.testing.anthropic import MESSAGES
+from flask_llm_cost.testing.gemini import GENERATE_CONTENT
+from flask_llm_cost.testing.openai_chat import CHAT_COMPLETIONS
+from flask_llm_cost.testing.openai_embeddings import EMBEDDINGS
+from flask_llm_cost.testing.openai_responses import RESPONSES
+from flask_llm_cost.testing.received import Received
+from flask_llm_cost.testing.reply import Refusal, Reply, WireFormat
+
+WIRE_FORMATS: tuple[WireFormat, ...] = (CHAT_COMPLETIONS, RESPONSES, EMBEDDINGS, MESSAGES, GENERATE_CONTENT)
+
+_REFUSALS: Mapping[str, Refusal] = MappingProxyType(
+    {"openai": openai_errors.refuse, "anthropic": anthropic.refuse, "gemini": gemini.refuse}
+)
+
+
+def reply(request: Received, answer: Answer | None = None) -> Reply:
+    """What the provider behind ``request.path`` answers, without any server.
+
+    ``answer`` is what to say; without one it is plausible and follows from the request alone. A path that
+    no provider has is a 404, a body that is no JSON object a 400, in the shape of the provider it looks like.
+    """
+    for wire_format in WIRE_FORMATS:
+        if wire_format.path.match(request.path):
+            return _answered(wire_format, request, answer)
+    return _REFUSALS[_provider_by_look(request)](
+        request, Answer(status=404, error_message=f"No such path: {request.path}")
+    )
+
+
+def _answered(wire_format: WireFormat, request: Received, answer: Answer | None) -> Reply:
+    refuse = _REFUSALS[wire_format.provider]
+    if request.method != "POST":
+        return refuse(request, Answer(status=405, error_message=f"{request.method} is not allowed here."))
+    if not request.model:
+        return refuse(request, Answer(status=400, error_message="The body must be a JSON object that names a model."))
+    answer = answer or plausible_answer(request)
+    if answer.status >= 400:
+        return _with_own(refuse(request, answer), answer)
+    return _with_own(wire_format.write(turn(request, answer)), answer)
+
+
+def _with_own(written: Reply, answer: Answer) -> Reply:
+    """The reply with the headers and the body that the answer brings along."""
+    headers = {**written.headers, **{name.lower(): value for name, value in answer.headers.items()}}
+    frames = written.frames if answer.body is None else (answer.body,)
+    return replace(written, headers=headers, frames=frames)
+
+
+def _provider_by_look(request: Received) -> str:
+    if "anthropic-version" in request.headers or "/messages" in request.path:
+        return "anthropic"
+    return "gemini" if "x-goog-api-client" in request.headers or request.path.startswith("/v1beta") else "openai"
