@@ -1,0 +1,134 @@
+"""What a set of calls adds to the rollups. Pure sums: the same function serves recording and rebuilding.
+
+Days are those of ``LLM_COST_TIMEZONE``, hours UTC. Unknown costs add nothing and are counted.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from operator import add
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from flask_llm_cost.ledger.models import STANDARD
+from flask_llm_cost.ledger.rows import MONEY, TOKENS, Entry, Row
+
+OTHER_VALUES = "__other__"
+
+COUNTERS = (
+    "calls",
+    "errors",
+    "unpriced",
+    "estimated",
+    "streams",
+    "streams_without_usage",
+    "untagged",
+    "missing_latency",
+    "missing_response_id",
+)
+AMOUNTS = (*TOKENS, *(name + "_nano" for name in MONEY))
+SUMS = (*COUNTERS, *AMOUNTS)
+TAG_SUMS = ("calls", "unpriced", "total_tokens", "total_cost_nano")
+
+# Bin n holds latencies from 1.15**n up to, not including, 1.15**(n + 1) milliseconds.
+_BIN_BOUNDS = tuple(1.15**n for n in range(160))
+
+Sums = list[int]
+Key = TypeVar("Key")
+
+
+@dataclass(slots=True)
+class Summary:
+    """Sums by key. Days and hours are texts as the database takes them.
+
+    Attributes:
+        daily: (day, provider, model, pricing_mode) → ``SUMS``.
+        hourly: (hour, provider, model, pricing_mode) → ``SUMS``.
+        latency: (day, provider, model, bin) → [calls].
+        tags: (key, day, value) → ``TAG_SUMS``.
+        tag_keys: (key, day) → ``TAG_SUMS``.
+    """
+
+    daily: dict[tuple[str, str, str, str], Sums] = field(default_factory=dict)
+    hourly: dict[tuple[str, str, str, str], Sums] = field(default_factory=dict)
+    latency: dict[tuple[str, str, str, int], Sums] = field(default_factory=dict)
+    tags: dict[tuple[str, str, str], Sums] = field(default_factory=dict)
+    tag_keys: dict[tuple[str, str], Sums] = field(default_factory=dict)
+
+
+def latency_bin(latency_ms: int) -> int:
+    """The histogram bin of a latency; -1 for those under a millisecond."""
+    return bisect_right(_BIN_BOUNDS, latency_ms) - 1
+
+
+def summarise(entries: Iterable[Entry], zone: ZoneInfo, without_tags: Sequence[str] = ()) -> Summary:
+    """Add up ``entries``; tag keys in ``without_tags`` get no rollup."""
+    summary = Summary()
+    both: dict[tuple[str, str, str, str, str], Sums] = {}
+    day_of = _days(zone)
+    for row, tags in entries:
+        tracked_at = str(row["tracked_at"])
+        day, hour = day_of(tracked_at), f"{tracked_at[:13]}:00:00.000000"
+        mode = str(row["pricing_mode"] or STANDARD)
+        provider, model = str(row["provider"]), str(row["model"])
+        sums = [*_counters(row, tags), *[int(row[name] or 0) for name in AMOUNTS]]
+        _add(both, (day, hour, provider, model, mode), sums)
+        if row["latency_ms"] is not None:
+            _add(summary.latency, (day, provider, model, latency_bin(int(row["latency_ms"]))), [1])
+        _add_tags(summary, day, row, [tag for tag in tags.items() if tag[0] not in without_tags])
+    # An hour may lie in two days, where a zone is half an hour off UTC.
+    for (day, hour, *bucket), sums in both.items():
+        provider, model, mode = bucket
+        _add(summary.daily, (day, provider, model, mode), sums)
+        _add(summary.hourly, (hour, provider, model, mode), sums)
+    return summary
+
+
+def _add_tags(summary: Summary, day: str, row: Row, tags: list[tuple[str, str]]) -> None:
+    sums = [1, int(_unpriced(row)), int(row["total_tokens"] or 0), int(row["total_cost_nano"] or 0)]
+    for key, value in tags:
+        _add(summary.tags, (key, day, value), sums)
+        _add(summary.tag_keys, (key, day), sums)
+
+
+def _counters(row: Row, tags: Mapping[str, str]) -> Sums:
+    error = row["status"] == "error"
+    return [
+        1,
+        int(error),
+        int(_unpriced(row)),
+        int(row["cost_status"] == "estimated"),
+        int(bool(row["stream"])),
+        int(bool(row["stream"]) and row["usage_source"] == "unknown" and not error),
+        int(not tags),
+        int(row["latency_ms"] is None),
+        int(row["provider_response_id"] is None),
+    ]
+
+
+def _unpriced(row: Row) -> bool:
+    # A failed attempt that used nothing has no status: there is nothing to price.
+    return row["cost_status"] in ("unknown", "partial")
+
+
+def _add(held: dict[Key, Sums], key: Key, sums: Sums) -> None:
+    before = held.get(key)
+    held[key] = sums if before is None else list(map(add, before, sums))
+
+
+def _days(zone: ZoneInfo) -> Callable[[str], str]:
+    """The day of a UTC text in ``zone``; worked out once per minute, as offsets change on whole minutes."""
+    if zone.key == "UTC":
+        return lambda tracked_at: tracked_at[:10]
+    known: dict[str, str] = {}
+
+    def day_of(tracked_at: str) -> str:
+        minute = tracked_at[:16]
+        if minute not in known:
+            known[minute] = datetime.fromisoformat(f"{minute}+00:00").astimezone(zone).date().isoformat()
+        return known[minute]
+
+    return day_of

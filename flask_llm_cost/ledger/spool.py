@@ -1,0 +1,349 @@
+"""The spool: acknowledged events on disk, until they are in the ledger.
+
+A process writes segments of its own: ``<identity>-<pid>-<token>-<number>.spool``, a magic word, then
+records (magic, length, CRC-32, payload), each appended by one ``write``. ``flock`` marks the owner: the
+lock goes with the process, however it ends, and whoever gets it then adopts the segment. What is
+shipped is truncated or unlinked; what is shipped twice (killed in between) is the same event twice,
+which the ledger skips. A record cut off by a crash is left out, never fatal.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+import struct
+import threading
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MAGIC = b"LLMCOST\x01"
+"""How a segment begins. The last byte is the format's version."""
+
+SUFFIX = ".spool"
+SEGMENTS = 16
+"""How many segments share the bytes that may wait."""
+
+_RECORD = struct.Struct(">4sII")
+_RECORD_MAGIC = b"\xfeREC"
+_CHUNK = 1 << 20
+
+log = logging.getLogger(__name__)
+
+
+class SpoolFullError(Exception):
+    """As much waits as may wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in the spools of this host, other processes' included."""
+
+    records: int
+    bytes: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records to ship.
+
+    Attributes:
+        payloads: what was appended, in order.
+        segment: where they are.
+        end: the offset behind the last of them.
+        damaged: bytes in between that are no record.
+    """
+
+    payloads: Sequence[bytes]
+    segment: Segment
+    end: int
+    damaged: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """One open spool file that this process holds the lock of."""
+
+    path: Path
+    fd: int
+    size: int
+    shipped: int = len(MAGIC)
+    adopted: bool = False
+
+    @property
+    def waiting(self) -> int:
+        """Bytes not yet shipped."""
+        return self.size - self.shipped
+
+    def read(self, limit: int) -> Batch:
+        """Up to ``limit`` records from the first that is not shipped."""
+        length = _CHUNK
+        while True:
+            data = os.pread(self.fd, min(length, self.waiting), self.shipped)
+            payloads, end, damaged = parse(data, limit)
+            whole = len(data) >= self.waiting
+            if payloads or whole or not data:
+                break
+            length *= 2
+        if whole and len(payloads) < limit and end < len(data):
+            damaged += len(data) - end
+            end = len(data)
+        return Batch(payloads, self, self.shipped + end, damaged)
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        os.close(self.fd)
+
+
+def parse(data: bytes, limit: int) -> tuple[list[bytes], int, int]:
+    """The whole records at the start of ``data``, the offset behind the last, and the bytes skipped on the way."""
+    payloads: list[bytes] = []
+    at = end = damaged = 0
+    while len(payloads) < limit and at + _RECORD.size <= len(data):
+        magic, length, checksum = _RECORD.unpack_from(data, at)
+        payload = data[at + _RECORD.size : at + _RECORD.size + length]
+        if magic == _RECORD_MAGIC and len(payload) == length and zlib.crc32(payload) == checksum:
+            payloads.append(payload)
+            damaged += at - end
+            at = end = at + _RECORD.size + length
+            continue
+        following = data.find(_RECORD_MAGIC, at + 1)
+        if following < 0:
+            break
+        at = following
+    return payloads, end, damaged
+
+
+@dataclass(slots=True)
+class _Held:
+    """What belongs to one process and must not outlive a fork."""
+
+    pid: int = field(default_factory=os.getpid)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    token: str = field(default_factory=lambda: secrets.token_hex(4))
+    own: list[Segment] = field(default_factory=list)
+    adopted: list[Segment] = field(default_factory=list)
+    started: int = 0
+    dirty: bool = False
+
+
+class Spool:
+    """All segments of one process, and those it adopted."""
+
+    def __init__(self, directory: Path, identity: str, max_bytes: int) -> None:
+        """
+        Args:
+            directory: where the files live.
+            identity: which ledger they are for: apps may share a directory.
+            max_bytes: how much of this process may wait.
+        """
+        self._directory = directory
+        self._identity = identity
+        self._max_bytes = max_bytes
+        self._segment_bytes = max(max_bytes // SEGMENTS, 1 << 16)
+        self._held = _Held()
+        self.appended = 0
+        """Records appended by this process so far."""
+        self.shipped = 0
+        """Of those, the ones in the ledger, or buried."""
+
+    def append(self, payload: bytes) -> None:
+        """Append one record. When this returns, it survives the death of the process.
+
+        Raises:
+            SpoolFullError: as much waits as may wait.
+            OSError: the disk is full or read-only, or the directory is gone.
+        """
+        held = self._held
+        record = _RECORD.pack(_RECORD_MAGIC, len(payload), zlib.crc32(payload)) + payload
+        with held.lock:
+            if sum(segment.waiting for segment in held.own) + len(record) > self._max_bytes:
+                raise SpoolFullError(f"{self._max_bytes >> 20} MB of events wait in {self._directory}")
+            segment = held.own[-1] if held.own else self._start(held)
+            if segment.size >= self._segment_bytes:
+                os.fdatasync(segment.fd)
+                segment = self._start(held)
+            _write(segment, record)
+            held.dirty = True
+            self.appended += 1
+
+    def sync(self, *, always: bool = False) -> None:
+        """Make what was appended survive the loss of power too; ``always``: even if another thread is at it."""
+        held = self._held
+        if (held.dirty or always) and held.own:
+            held.dirty = False
+            os.fdatasync(held.own[-1].fd)
+
+    def next_batch(self, limit: int) -> Batch | None:
+        """The oldest records that wait, those of dead processes first; ``None`` when nothing does."""
+        held = self._held
+        with held.lock:
+            waiting = [segment for segment in (*held.adopted, *held.own) if segment.waiting]
+        return waiting[0].read(limit) if waiting else None
+
+    def done(self, batch: Batch) -> None:
+        """``batch`` is in the ledger: forget it."""
+        segment, held = batch.segment, self._held
+        if batch.damaged:
+            log.warning("%s: %d bytes are no whole record and were left out.", segment.path, batch.damaged)
+        with held.lock:
+            if segment not in (*held.own, *held.adopted):
+                # The spool was closed meanwhile; the file's next owner ships this again, to no effect.
+                return
+            segment.shipped = batch.end
+            if segment.adopted:
+                if not segment.waiting:
+                    held.adopted.remove(segment)
+                    segment.remove()
+                return
+            self.shipped += len(batch.payloads)
+            if segment.waiting:
+                return
+            if segment is held.own[-1]:
+                os.ftruncate(segment.fd, len(MAGIC))
+                segment.size = segment.shipped = len(MAGIC)
+            else:
+                held.own.remove(segment)
+                segment.remove()
+
+    def adopt(self) -> int:
+        """Take over the segments of dead processes. Returns how many."""
+        held = self._held
+        ours = {segment.path for segment in (*held.own, *held.adopted)}
+        found = [segment for path in self._files() if path not in ours and (segment := _adopt(path)) is not None]
+        with held.lock:
+            held.adopted += found
+        return len(found)
+
+    def backlog(self) -> Backlog:
+        """What waits on this host for this ledger."""
+        held = self._held
+        with held.lock:
+            offsets = {segment.path: segment.shipped for segment in (*held.own, *held.adopted)}
+        sizes = [_waiting(path, offsets.get(path, len(MAGIC))) for path in self._files()]
+        return Backlog(
+            records=sum(records for records, _ in sizes),
+            bytes=sum(size for _, size in sizes),
+            files=sum(1 for records, _ in sizes if records),
+        )
+
+    def close(self) -> None:
+        """Give the segments up: empty ones go, others wait for whoever adopts them."""
+        held = self._held
+        with held.lock:
+            for segment in (*held.own, *held.adopted):
+                if segment.waiting:
+                    os.close(segment.fd)
+                else:
+                    segment.remove()
+            held.own.clear()
+            held.adopted.clear()
+
+    def after_fork(self) -> None:
+        """In the child: close what belongs to the parent (its lock stays with it) and begin anew."""
+        for segment in (*self._held.own, *self._held.adopted):
+            os.close(segment.fd)
+        self._held = _Held()
+        self.appended = self.shipped = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether anything of this process, or adopted by it, is still to be shipped."""
+        held = self._held
+        with held.lock:
+            return any(segment.waiting for segment in (*held.adopted, *held.own))
+
+    @property
+    def adopted(self) -> int:
+        """How many segments of dead processes are still to be shipped."""
+        return len(self._held.adopted)
+
+    @property
+    def pid(self) -> int:
+        """The process whose segments these are."""
+        return self._held.pid
+
+    def _start(self, held: _Held) -> Segment:
+        held.started += 1
+        name = f"{self._identity}-{held.pid}-{held.token}-{held.started:06d}"
+        path = self._directory / (name + SUFFIX)
+        hidden = self._directory / (name + ".new")
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            # Locked before it has its name: nobody can adopt it in between.
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(fd, MAGIC)
+            hidden.rename(path)
+        except OSError:
+            os.close(fd)
+            hidden.unlink(missing_ok=True)
+            raise
+        segment = Segment(path, fd, len(MAGIC))
+        held.own.append(segment)
+        return segment
+
+    def _files(self) -> list[Path]:
+        return sorted(self._directory.glob(f"{self._identity}-*{SUFFIX}"))
+
+
+def _write(segment: Segment, record: bytes) -> None:
+    written = 0
+    try:
+        written = os.write(segment.fd, record)
+        if written < len(record):
+            raise OSError(f"{segment.path}: only {written} of {len(record)} bytes could be written")
+    except OSError:
+        if written:
+            os.ftruncate(segment.fd, segment.size)
+        raise
+    segment.size += written
+
+
+def _adopt(path: Path) -> Segment | None:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        facts = os.fstat(fd)
+        if facts.st_nlink and os.pread(fd, len(MAGIC), 0) == MAGIC:
+            return _adopted(path, fd, facts.st_size)
+    except OSError:
+        pass
+    os.close(fd)
+    return None
+
+
+def _adopted(path: Path, fd: int, size: int) -> Segment | None:
+    segment = Segment(path, fd, size, adopted=True)
+    if segment.waiting:
+        return segment
+    segment.remove()
+    return None
+
+
+def _waiting(path: Path, offset: int) -> tuple[int, int]:
+    """How many records and bytes wait in a file, from ``offset`` on."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+    except OSError:
+        return 0, 0
+    payloads, end, _ = parse(data, len(data))
+    return len(payloads), end
+
+
+def is_writable(directory: Path) -> bool:
+    """Whether files can be made in ``directory``, which is created (mode 0700) if it is absent."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(directory, os.W_OK | os.X_OK)

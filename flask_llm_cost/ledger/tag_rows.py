@@ -1,0 +1,148 @@
+"""Tags in the ledger: the dictionary (SQLite and MySQL) and what calls cost per tag, day and month.
+
+A key with more than ``LLM_COST_TAG_VALUES_PER_DAY`` values on a day keeps that many apart; further
+values share the value ``__other__``. Writers that run side by side may each keep a batch's worth more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import add
+
+from sqlalchemy import Connection, literal, select
+
+from flask_llm_cost.ledger.dialects import Dialect
+from flask_llm_cost.ledger.rollups import OTHER_VALUES, TAG_SUMS, Summary, Sums
+from flask_llm_cost.ledger.rows import Row, tag_digest
+
+# One IN list: well under the parameters that any database takes.
+_AT_ONCE = 1000
+
+Tag = tuple[str, str]
+DayTag = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TagRollups:
+    """Rows of the three tag rollups, in the order of their keys."""
+
+    daily: Sequence[Row]
+    monthly: Sequence[Row]
+    keys: Mapping[tuple[str, str], Sums]
+
+
+def write_tags(dialect: Dialect, connection: Connection, calls: Iterable[tuple[int, Mapping[str, str]]]) -> None:
+    """Note which call (id) carries which tags."""
+    carried = [(call_id, tag) for call_id, tags in calls for tag in tags.items()]
+    if not carried:
+        return
+    digests = {tag: tag_digest(*tag) for tag in dict.fromkeys(tag for _, tag in carried)}
+    ids = _tag_ids(dialect, connection, digests.values())
+    missing: list[Row] = [
+        {"key": key, "value": value, "digest": digest} for (key, value), digest in digests.items() if digest not in ids
+    ]
+    if missing:
+        missing.sort(key=lambda row: str(row["digest"]))
+        dialect.insert(connection, "llm_cost_tags", missing)
+        ids |= _tag_ids(dialect, connection, (str(row["digest"]) for row in missing))
+    links = sorted((ids[digests[tag]], call_id) for call_id, tag in carried)
+    dialect.insert(
+        connection, "llm_cost_call_tags", [{"tag_id": tag_id, "call_id": call_id} for tag_id, call_id in links]
+    )
+
+
+def tag_rollups(dialect: Dialect, connection: Connection, summary: Summary, cap: int) -> TagRollups:
+    """The rows to add for ``summary``, values past ``cap`` folded into ``__other__``. Only reads."""
+    digests = {(key, value): tag_digest(key, value) for key, _, value in summary.tags}
+    folded = _folded(dialect, connection, summary, digests, cap)
+    daily: dict[tuple[str, str, str], tuple[str, Sums]] = {}
+    monthly: dict[tuple[str, str, str], tuple[str, Sums]] = {}
+    for (key, day, value), sums in summary.tags.items():
+        kept = OTHER_VALUES if (key, day, value) in folded else value
+        digest = digests.get((key, kept)) or tag_digest(key, kept)
+        _add(daily, (key, day, digest), kept, sums)
+        _add(monthly, (key, f"{day[:7]}-01", digest), kept, sums)
+    return TagRollups(_rows("day", daily), _rows("month", monthly), summary.tag_keys)
+
+
+def add_tag_rollups(dialect: Dialect, connection: Connection, rollups: TagRollups) -> None:
+    """Add the rows; a day's new values count toward its key's ``distinct_values``."""
+    new = dialect.add_tags(connection, rollups.daily)
+    values = Counter((row["key"], row["day"]) for row in new if row["value"] != OTHER_VALUES)
+    dialect.add(connection, "llm_cost_tag_monthly", rollups.monthly)
+    keys: list[Row] = [
+        {"key": key, "day": day, **dict(zip(TAG_SUMS, sums, strict=True)), "distinct_values": values[key, day]}
+        for (key, day), sums in sorted(rollups.keys.items())
+    ]
+    dialect.add(connection, "llm_cost_tag_key_daily", keys)
+
+
+def _folded(
+    dialect: Dialect, connection: Connection, summary: Summary, digests: Mapping[Tag, str], cap: int
+) -> frozenset[DayTag]:
+    """Which (key, day, value) go into ``__other__``."""
+    if not summary.tags:
+        return frozenset()
+    held = _distinct_values(dialect, connection, summary)
+    incoming: dict[tuple[str, str], list[str]] = {}
+    for key, day, value in summary.tags:
+        incoming.setdefault((key, day), []).append(value)
+    folded: set[DayTag] = set()
+    for (key, day), values in incoming.items():
+        room = cap - held.get((key, day), 0)
+        if len(values) <= room:
+            continue
+        known = _known_digests(dialect, connection, key, day, [digests[key, value] for value in values])
+        fresh = [value for value in values if digests[key, value] not in known]
+        folded.update((key, day, value) for value in fresh[max(room, 0) :])
+    return frozenset(folded)
+
+
+def _distinct_values(dialect: Dialect, connection: Connection, summary: Summary) -> dict[tuple[str, str], int]:
+    table = dialect.table("llm_cost_tag_key_daily")
+    keys = {key for key, _ in summary.tag_keys}
+    found: dict[tuple[str, str], int] = {}
+    for days in _parts(sorted({day for _, day in summary.tag_keys})):
+        held = select(table.c.key, table.c.day, table.c.distinct_values).where(
+            table.c.key.in_(keys), table.c.day.in_([literal(day, table.c.day.type) for day in days])
+        )
+        found |= {(key, str(day)): count for key, day, count in connection.execute(held)}
+    return found
+
+
+def _known_digests(
+    dialect: Dialect, connection: Connection, key: str, day: str, digests: Sequence[str]
+) -> frozenset[str]:
+    table = dialect.table("llm_cost_tag_daily")
+    known: set[str] = set()
+    for part in _parts(digests):
+        held = select(table.c.digest).where(
+            table.c.key == key, table.c.day == literal(day, table.c.day.type), table.c.digest.in_(part)
+        )
+        known.update(connection.scalars(held))
+    return frozenset(known)
+
+
+def _tag_ids(dialect: Dialect, connection: Connection, digests: Iterable[str]) -> dict[str, int]:
+    table = dialect.table("llm_cost_tags")
+    ids: dict[str, int] = {}
+    for part in _parts(list(digests)):
+        held = connection.execute(select(table.c.digest, table.c.id).where(table.c.digest.in_(part)))
+        ids |= {tag.digest: tag.id for tag in held}
+    return ids
+
+
+def _parts(values: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))
+
+
+def _add(held: dict[DayTag, tuple[str, Sums]], key: DayTag, value: str, sums: Sums) -> None:
+    before = held.get(key)
+    held[key] = (value, sums if before is None else list(map(add, before[1], sums)))
+
+
+def _rows(bucket: str, held: Mapping[DayTag, tuple[str, Sums]]) -> list[Row]:
+    names = ("key", bucket, "digest", "value", *TAG_SUMS)
+    return [dict(zip(names, (*key, value, *sums), strict=True)) for key, (value, sums) in sorted(held.items())]

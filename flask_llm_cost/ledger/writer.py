@@ -1,0 +1,141 @@
+"""``write_batch``: the only way into the ledger. One transaction, idempotent by event id."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import DBAPIError
+
+from flask_llm_cost.ledger import tag_rows
+from flask_llm_cost.ledger.dialects import Dialect, dialect_of
+from flask_llm_cost.ledger.engine import Engines
+from flask_llm_cost.ledger.event import Event
+from flask_llm_cost.ledger.rollups import SUMS, Summary, summarise
+from flask_llm_cost.ledger.rows import Entry, Row, clean_text, entry_of, pack, utc_text
+from flask_llm_cost.settings import Settings
+
+BATCH = 500
+TIME_ZONE = "rollups_timezone"
+
+_CONFLICT_RETRIES = 8
+_ERROR_LENGTH = 1000
+_TEXT_LENGTH = 4_000_000
+
+Packed = Mapping[str, Any]
+Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
+
+
+class Writer:
+    """Writes packed events (``rows.pack``) into the ledger of one app."""
+
+    def __init__(self, engines: Engines, settings: Settings) -> None:
+        self._engines = engines
+        self._settings = settings
+        self._zone_checked = False
+        self.dialect: Dialect = dialect_of(engines.write.dialect.name)
+
+    def write_batch(self, batch: Sequence[Packed]) -> int:
+        """Write calls, tags and rollups of ``batch`` in one transaction. Returns how many calls were new.
+
+        What is in the ledger already is skipped, and adds nothing to the rollups again.
+
+        Raises:
+            SQLAlchemyError: the database's own error; nothing was written.
+            KeyError, ValueError, TypeError, ArithmeticError, AttributeError: an event cannot be stored.
+        """
+        recorded_at = utc_text(datetime.now(UTC))
+        entries: dict[Any, Entry] = {}
+        for packed in batch:
+            entry = entry_of(packed, recorded_at)
+            # Of two with one id the first counts, as it would if they came in two batches.
+            entries.setdefault(entry.row["event_id"], entry)
+        if not entries:
+            return 0
+        return self._transaction(lambda connection: self._write(connection, entries))
+
+    def bury(self, text: str, event_id: str | None, error: BaseException) -> None:
+        """Keep in ``dead_letters`` what the ledger would not take.
+
+        Raises:
+            SQLAlchemyError: the database's own error; nothing was written.
+        """
+        row: Row = {
+            "event_id": event_id,
+            "failed_at": utc_text(datetime.now(UTC)),
+            "error": clean_text(f"{type(error).__name__}: {getattr(error, 'orig', None) or error}", _ERROR_LENGTH),
+            "event": clean_text(text, _TEXT_LENGTH),
+        }
+        self._transaction(lambda connection: self.dialect.put(connection, "llm_cost_dead_letters", row, ["event_id"]))
+
+    def _transaction(self, work: Callable[[Connection], Result]) -> Result:
+        for attempt in range(_CONFLICT_RETRIES):
+            try:
+                with self._engines.writing() as connection:
+                    return work(connection)
+            except DBAPIError as error:
+                if attempt == _CONFLICT_RETRIES - 1 or not self.dialect.is_conflict(error):
+                    raise
+                # Jitter keeps two losers from meeting again.
+                time.sleep(random.uniform(0.002, 0.02) * (attempt + 1))  # noqa: S311
+        raise AssertionError("unreachable")
+
+    def _write(self, connection: Connection, entries: Mapping[Any, Entry]) -> int:
+        ids = self.dialect.insert_calls(connection, [entry.row for entry in entries.values()])
+        new = [(entry, ids[event_id]) for event_id, entry in entries.items() if event_id in ids]
+        if not new:
+            return 0
+        if self.dialect.keeps_tag_tables:
+            tag_rows.write_tags(self.dialect, connection, ((call_id, entry.tags) for entry, call_id in new))
+        self._check_zone(connection)
+        settings = self._settings
+        summary = summarise((entry for entry, _ in new), settings.timezone, settings.rollup_exclude_tags)
+        tag_rollups = tag_rows.tag_rollups(self.dialect, connection, summary, settings.tag_values_per_day)
+        # Shared rows come last, each table's in the order of its key: they stay locked until the commit.
+        self._add_rollups(connection, summary)
+        tag_rows.add_tag_rollups(self.dialect, connection, tag_rollups)
+        return len(new)
+
+    def _add_rollups(self, connection: Connection, summary: Summary) -> None:
+        bucket = ("provider", "model", "pricing_mode")
+        self.dialect.add(connection, "llm_cost_daily", keyed(("day", *bucket), SUMS, summary.daily))
+        self.dialect.add(connection, "llm_cost_hourly", keyed(("hour", *bucket), SUMS, summary.hourly))
+        bins = keyed(("day", "provider", "model", "bin"), ("calls",), summary.latency)
+        self.dialect.add(connection, "llm_cost_latency_daily", bins)
+
+    def _check_zone(self, connection: Connection) -> None:
+        if self._zone_checked:
+            return
+        ours = self._settings.timezone.key
+        meta = self.dialect.table("llm_cost_meta")
+        held = connection.execute(select(meta.c.value).where(meta.c.name == TIME_ZONE)).scalar()
+        if held is None:
+            self.dialect.put(connection, meta.name, {"name": TIME_ZONE, "value": ours}, ["name"])
+        elif held != ours:
+            log.warning(
+                "LLM_COST_TIMEZONE = %r, but the ledger's days were counted in %r so far: days on either side of "
+                "the change do not line up.",
+                ours,
+                held,
+            )
+        self._zone_checked = True
+
+
+def write_batch(engines: Engines, events: Iterable[Event], settings: Settings) -> int:
+    """Write ``events`` in transactions of ``BATCH``. Returns how many were new. Raises as ``Writer.write_batch``."""
+    writer = Writer(engines, settings)
+    packed = [pack(event) for event in events]
+    return sum(writer.write_batch(packed[start : start + BATCH]) for start in range(0, len(packed), BATCH))
+
+
+def keyed(keys: Sequence[str], sums: Sequence[str], held: Mapping[Any, Sequence[int]]) -> list[Row]:
+    """``held`` as rows, in the order of their keys."""
+    names = (*keys, *sums)
+    return [dict(zip(names, (*key, *values), strict=True)) for key, values in sorted(held.items())]

@@ -1,0 +1,110 @@
+"""Rollups equal the calls, whatever is written in whatever order, how often ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import URL, delete, func, select
+
+from flask_llm_cost.ledger import Ledger
+from flask_llm_cost.ledger.event import Event
+from flask_llm_cost.ledger.models import Base, Call, Daily, Hourly, LatencyDaily, TagDaily, TagKeyDaily, TagMonthly
+from flask_llm_cost.ledger.writer import BATCH
+from flask_llm_cost.settings import Settings
+from tests.integration.conftest import EVERYWHERE, fresh_database
+
+START = datetime(2026, 3, 28, tzinfo=UTC)
+CAP = 3
+
+events = st.builds(
+    Event,
+    # Few ids: duplicates within a batch and across batches are the rule.
+    event_id=st.integers(1, 25).map(lambda number: UUID(int=number)),
+    tracked_at=st.just(START),
+    provider=st.sampled_from(["openai", "anthropic"]),
+    model=st.sampled_from(["a", "A", "b"]),
+    stream=st.booleans(),
+    status=st.sampled_from(["ok", "error"]),
+    input_tokens=st.integers(0, 10**6),
+    total_tokens=st.integers(0, 10**6),
+    total_cost=st.none() | st.integers(0, 10**12).map(lambda count: Decimal(count).scaleb(-9)),
+    cost_status=st.sampled_from(["complete", "unknown", "partial"]),
+    latency_ms=st.none() | st.integers(0, 10**5),
+    tags=st.dictionaries(st.sampled_from(["user", "feature"]), st.sampled_from(list("abcdefg")), max_size=2),
+).map(lambda event: replace(event, tracked_at=START + timedelta(hours=event.event_id.int * 3)))
+
+
+@pytest.fixture(scope="module", params=EVERYWHERE)
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    """One ledger for all examples; each empties it first."""
+    folder: Path = tmp_path_factory.mktemp("laws")
+    for url in fresh_database(request.param, folder):
+        ledger = open_one(url, folder)
+        yield ledger
+        ledger.shutdown()
+
+
+def open_one(url: URL, folder: Path) -> Ledger:
+    chosen = Settings(durability="sync", tag_values_per_day=CAP)
+    ledger = Ledger.open(url=url, settings=chosen, spool_dir=folder, testing=True)
+    ledger.upgrade()
+    return ledger
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=st.lists(st.lists(events, min_size=1, max_size=12), min_size=1, max_size=4))
+def test_rollups_are_the_sum_of_the_calls(shared: Ledger, batches: list[list[Event]]) -> None:
+    """After any batches, with repeats: every rollup = the calls. Covers P-ROLL-01, P-ROLL-10, P-CON-07."""
+    with shared.engine.begin() as connection:
+        for table in Base.metadata.sorted_tables:
+            connection.execute(delete(table))
+    for batch in batches:
+        assert len(batch) <= BATCH
+        shared.write(batch)
+    kept: dict[UUID, Event] = {}
+    for event in (event for batch in batches for event in batch):
+        kept.setdefault(event.event_id, event)
+    with shared.session() as session:
+        assert set(session.scalars(select(Call.event_id))) == set(kept)
+        of_calls = session.execute(sums(Call, func.count(Call.id))).one()
+        for rollup in (Daily, Hourly):
+            assert session.execute(sums(rollup, func.sum(rollup.calls))).one() == of_calls
+        assert session.scalar(select(func.sum(Daily.unpriced))) == sum(
+            event.cost_status in ("unknown", "partial") for event in kept.values()
+        )
+        timed = sum(event.latency_ms is not None for event in kept.values())
+        assert (session.scalar(select(func.sum(LatencyDaily.calls))) or 0) == timed
+        for tagged in (TagDaily, TagMonthly, TagKeyDaily):
+            found = session.execute(select(tagged.key, func.sum(tagged.calls)).group_by(tagged.key)).all()
+            assert {key: int(calls) for key, calls in found} == tag_calls(kept)
+        apart = select(TagDaily.key, TagDaily.day, func.count()).where(TagDaily.value != "__other__")
+        values = {(key, day): count for key, day, count in session.execute(apart.group_by(TagDaily.key, TagDaily.day))}
+        keys = session.execute(select(TagKeyDaily.key, TagKeyDaily.day, TagKeyDaily.distinct_values))
+        assert {(key, day): count for key, day, count in keys} == values
+        assert all(count <= CAP for count in values.values())
+
+
+def sums(model: Any, calls: Any) -> Any:
+    return select(
+        calls,
+        func.coalesce(func.sum(model.total_cost), 0),
+        func.sum(model.input_tokens),
+        func.sum(model.total_tokens),
+    )
+
+
+def tag_calls(kept: dict[UUID, Event]) -> dict[str, int]:
+    counted: dict[str, int] = {}
+    for event in kept.values():
+        for key in event.tags:
+            counted[key] = counted.get(key, 0) + 1
+    return counted

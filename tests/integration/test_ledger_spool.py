@@ -1,0 +1,179 @@
+"""The spool on a real disk: order, bounds, torn tails, owners."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flask_llm_cost.ledger.spool import MAGIC, Backlog, Spool, SpoolFullError, is_writable
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+def drain(spool: Spool, limit: int = 100) -> list[bytes]:
+    """Everything that waits, marked as shipped."""
+    found: list[bytes] = []
+    while batch := spool.next_batch(limit):
+        found += batch.payloads
+        spool.done(batch)
+    return found
+
+
+def test_records_come_back_in_order_and_leave_nothing(folder: Path) -> None:
+    spool = Spool(folder, "x", 1 << 20)
+    payloads = [b"%d" % n for n in range(25)]
+    for payload in payloads:
+        spool.append(payload)
+    assert spool.backlog() == Backlog(records=25, bytes=25 * 12 + 10 + 30, files=1)
+    assert drain(spool, limit=10) == payloads
+    assert spool.backlog() == Backlog(0, 0, 0)
+    assert (spool.appended, spool.shipped) == (25, 25)
+    assert [path.stat().st_size for path in folder.iterdir()] == [len(MAGIC)]
+    spool.close()
+    assert list(folder.iterdir()) == []
+
+
+def test_only_the_owner_can_read_the_files(folder: Path) -> None:
+    spool = Spool(folder, "x", 1 << 20)
+    spool.append(b"one")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert [path.stat().st_mode & 0o777 for path in folder.iterdir()] == [0o600]
+    spool.close()
+
+
+def test_a_large_record_comes_back_whole(folder: Path) -> None:
+    """Larger than what is read at once."""
+    spool = Spool(folder, "x", 64 << 20)
+    payloads = [b"a", b"b" * (3 << 20), b"c"]
+    for payload in payloads:
+        spool.append(payload)
+    assert drain(spool) == payloads
+    spool.close()
+
+
+def test_segments_rotate_and_go_when_shipped(folder: Path) -> None:
+    """While events keep coming, what is shipped frees its space."""
+    spool = Spool(folder, "x", 2 << 20)
+    payloads = [bytes([n]) * 50_000 for n in range(30)]
+    for payload in payloads:
+        spool.append(payload)
+    assert len(list(folder.iterdir())) > 5
+    assert drain(spool, limit=1) == payloads
+    assert len(list(folder.iterdir())) == 1
+    spool.close()
+
+
+def test_a_full_spool_refuses_and_recovers(folder: Path) -> None:
+    spool = Spool(folder, "x", 100_000)
+    spool.append(b"x" * 60_000)
+    with pytest.raises(SpoolFullError):
+        spool.append(b"y" * 60_000)
+    assert drain(spool) == [b"x" * 60_000]
+    spool.append(b"y" * 60_000)
+    assert drain(spool) == [b"y" * 60_000]
+    spool.close()
+
+
+def test_a_write_cut_short_leaves_no_trace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up in the middle of a record: an error, and the next record is readable."""
+    spool = Spool(folder, "x", 1 << 20)
+    spool.append(b"before")
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:-4]))
+    with pytest.raises(OSError, match="could be written"):
+        spool.append(b"torn")
+    monkeypatch.setattr(os, "write", lambda fd, data: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    with pytest.raises(OSError, match="No space left"):
+        spool.append(b"none")
+    monkeypatch.undo()
+    spool.append(b"after")
+    assert drain(spool) == [b"before", b"after"]
+    spool.close()
+
+
+def test_a_live_owner_keeps_its_files(folder: Path) -> None:
+    """P-ING-08, P-ING-06: what another holds is not touched until it lets go."""
+    owner, other = Spool(folder, "x", 1 << 20), Spool(folder, "x", 1 << 20)
+    owner.append(b"one")
+    assert other.adopt() == 0
+    assert other.backlog().records == 1
+    owner.close()
+    assert other.adopt() == 1
+    assert drain(other) == [b"one"]
+    assert list(folder.iterdir()) == []
+
+
+def test_spools_of_another_ledger_are_left_alone(folder: Path) -> None:
+    spool = Spool(folder, "x", 1 << 20)
+    spool.append(b"one")
+    spool.close()
+    other = Spool(folder, "y", 1 << 20)
+    assert (other.adopt(), other.backlog()) == (0, Backlog(0, 0, 0))
+
+
+@pytest.mark.parametrize("cut", [1, 3, 11, 14])
+def test_a_torn_tail_is_cut_off(folder: Path, cut: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A crash in the middle of a write: everything before it is adopted, the rest is told and dropped."""
+    spool = Spool(folder, "x", 1 << 20)
+    spool.append(b"one")
+    spool.append(b"two")
+    spool.close()
+    (path,) = folder.iterdir()
+    os.truncate(path, path.stat().st_size - cut)
+    heir = Spool(folder, "x", 1 << 20)
+    assert heir.adopt() == 1
+    assert drain(heir) == [b"one"]
+    assert list(folder.iterdir()) == []
+    assert f"{15 - cut} bytes are no whole record" in caplog.text
+
+
+def test_a_file_of_another_version_is_left_alone(folder: Path) -> None:
+    folder.mkdir()
+    path = folder / "x-1-abcd-000001.spool"
+    path.write_bytes(MAGIC[:-1] + b"\x09" + b"who knows")
+    spool = Spool(folder, "x", 1 << 20)
+    assert spool.adopt() == 0
+    assert spool.next_batch(1) is None
+    assert path.exists()
+
+
+def test_an_empty_file_of_a_dead_process_goes(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "x-1-abcd-000001.spool").write_bytes(MAGIC)
+    assert Spool(folder, "x", 1 << 20).adopt() == 0
+    assert list(folder.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from flask_llm_cost.ledger.spool import Spool
+spool = Spool(Path(sys.argv[1]), "x", 1 << 20)
+for n in range(100):
+    spool.append(b"%d" % n)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_was_appended_survives_kill_9(folder: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(folder)], cwd=REPOSITORY, check=False)
+    assert killed.returncode == -9
+    spool = Spool(folder, "x", 1 << 20)
+    assert spool.adopt() == 1
+    assert drain(spool) == [b"%d" % n for n in range(100)]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert is_writable(tmp_path / "new" / "spool")
+    assert not is_writable(tmp_path / "file" / "spool")
