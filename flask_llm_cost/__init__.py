@@ -1,0 +1,28 @@
+"""What a Flask app spends on LLM APIs, and where that spend comes from."""
+
+from flask_llm_cost.errors import (
+    ConfigurationError,
+    InvalidFilterError,
+    LLMCostError,
+    NotInitializedError,
+    PriceTableError,
+    StorageError,
+    UnknownPricingError,
+)
+from flask_llm_cost.extension import LLMCost
+from flask_llm_cost.ledger.event import Event
+from flask_llm_cost.signals import call_recorded, storage_failed
+
+__all__ = [
+    "ConfigurationError",
+    "Event",
+    "InvalidFilterError",
+    "LLMCost",
+    "LLMCostError",
+    "NotInitializedError",
+    "PriceTableError",
+    "StorageError",
+    "UnknownPricingError",
+    "call_recorded",
+    "storage_failed",
+]

@@ -1,0 +1,278 @@
+"""One HTTP exchange with a provider, from the moment it is sent to its last byte, and the watch over them.
+
+Nothing here changes what the app sees, and nothing raises into it but what the app opted into
+(``LLM_COST_UNKNOWN_PRICING = "raise"``, ``LLM_COST_STORAGE_ERROR = "raise"``), after the record is made.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from flask_llm_cost import tagging
+from flask_llm_cost.capture.body import BoundedBody
+from flask_llm_cost.errors import LLMCostError
+from flask_llm_cost.providers import CUT_OFF, Route, find_route, is_known, read
+from flask_llm_cost.tagging import TagsArgument
+from flask_llm_cost.usage import Reading
+
+if TYPE_CHECKING:
+    from flask_llm_cost.state import State
+
+log = logging.getLogger(__name__)
+
+# The exchange that an outer layer is sending right now: an inner layer that sees the same call leaves it alone.
+_sending: ContextVar[Exchange | None] = ContextVar("llm_cost_sending", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request asks, and of whom.
+
+    Attributes:
+        url: the whole URL; read for the model in its path, never stored.
+        port: as in the URL; ``None`` where it names none.
+        path: without the query string.
+        body: the request's body as far as it is in memory.
+        captured_by: which HTTP library sends it.
+    """
+
+    url: str
+    port: int | None
+    path: str
+    body: bytes
+    captured_by: str
+
+
+Resolve = Callable[[], "State | None"]
+
+
+class Exchange:
+    """A request under way to a provider. Finishing it, in whatever way and however often, records it once.
+
+    Attributes:
+        body: the copy of a streamed answer, once there is one.
+    """
+
+    __slots__ = (
+        "_finished",
+        "_first_byte",
+        "_headers",
+        "_host",
+        "_route",
+        "_sent",
+        "_state",
+        "_status",
+        "_tags",
+        "_target",
+        "_tracked_at",
+        "body",
+    )
+
+    def __init__(
+        self,
+        state: State,
+        route: Route,
+        *,
+        host: str,
+        target: Target,
+        tags: dict[str, str],
+    ) -> None:
+        self._state = state
+        self._route = route
+        self._host = host
+        self._target = target
+        self._tags = tags
+        self._tracked_at = datetime.now(UTC)
+        self._sent = time.perf_counter()
+        self._first_byte: float | None = None
+        self._status = 0
+        self._headers: Mapping[str, str] = {}
+        self._finished = False
+        self.body: BoundedBody | None = None
+
+    def add_tags(self, tags: Mapping[str, str]) -> None:
+        """Tags of an inner layer that sees the same call: more specific than what is there."""
+        self._tags = tagging.merge(self._tags, tags)
+
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+        self._status = status
+        self._headers = headers
+
+    def streams(self) -> BoundedBody:
+        """The answer's body will come in pieces: where to put the copy of each."""
+        self.body = BoundedBody(self._headers.get("content-type", ""), self._headers.get("content-encoding", ""))
+        return self.body
+
+    def copy(self, chunk: bytes) -> None:
+        """Keep a copy of a piece that is about to be handed to the app."""
+        try:
+            if self._first_byte is None and chunk:
+                self._first_byte = time.perf_counter()
+            if self.body is not None:
+                self.body.append(chunk)
+        except Exception:
+            self.body = None
+            log.exception("The copy of a streamed answer from %s was given up.", self._host)
+
+    def finish(self, content: bytes) -> None:
+        """The whole, decoded answer is there."""
+        self._finish(lambda: self._read(content, complete=True))
+
+    def finish_stream(self, *, complete: bool = True, error: BaseException | None = None) -> None:
+        """The stream ended: read to its end, closed by the app, or broken by an error."""
+        self._finish(lambda: self._read_stream(complete=complete and error is None, error=error))
+
+    def fail(self, error: BaseException) -> None:
+        """The request got no answer. Never raises: the app is to see its own error."""
+        try:
+            self._finish(lambda: self._without_answer(error))
+        except LLMCostError:
+            log.exception("A failed call to %s was not recorded.", self._host)
+
+    def _finish(self, reading: Callable[[], Reading]) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        now = time.perf_counter()
+        try:
+            if not 300 <= self._status < 400:
+                self._record(reading(), now)
+        except LLMCostError:
+            raise
+        except Exception:
+            log.exception("A call to %s was not recorded.", self._host)
+        finally:
+            self.body = None
+
+    def _record(self, reading: Reading, now: float) -> None:
+        if reading.status == "error" and not self._state.settings.record_errors and not reading.usage:
+            return
+        self._state.recorder.record(
+            reading,
+            tracked_at=self._tracked_at,
+            latency_ms=_milliseconds(now - self._sent),
+            first_token_ms=_milliseconds(self._first_byte - self._sent) if self._first_byte is not None else None,
+            tags=self._tags,
+            host=self._host,
+            captured_by=self._target.captured_by,
+        )
+
+    def _read_stream(self, *, complete: bool, error: BaseException | None) -> Reading:
+        notes: tuple[str, ...] = ()
+        content = b""
+        try:
+            content = self.body.content() if self.body is not None else b""
+        except ValueError:
+            notes = ("undecodable_body",)
+        reading = self._read(content, complete=complete)
+        if notes:
+            reading = replace(reading, notes=(*reading.notes, *notes))
+        if error is not None and reading.status == "ok" and CUT_OFF in reading.notes:
+            if _is_cancellation(error):
+                return replace(reading, status="cancelled", stream=True)
+            return replace(reading, status="error", error_type=type(error).__name__[:64], stream=True)
+        if CUT_OFF in reading.notes and reading.status == "ok":
+            return replace(reading, status="cancelled", stream=True)
+        return reading
+
+    def _read(self, content: bytes, *, complete: bool) -> Reading:
+        return read(
+            self._route,
+            url=self._target.url,
+            request_body=self._target.body,
+            status=self._status,
+            headers=self._headers,
+            body=content,
+            complete=complete,
+        )
+
+    def _without_answer(self, error: BaseException) -> Reading:
+        asked = read(
+            self._route, url=self._target.url, request_body=self._target.body, status=0, headers={}, body=b"", complete=False
+        )
+        status: Any = "cancelled" if _is_cancellation(error) else "error"
+        return replace(asked, status=status, error_type=type(error).__name__[:64], notes=())
+
+
+class Watch:
+    """Decides which requests are calls to a model, for the apps of one ``LLMCost``."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self.resolve = resolve
+
+    def begin(
+        self,
+        method: str,
+        host: str,
+        target: Callable[[], Target],
+        *,
+        provider: str | None = None,
+        tags: TagsArgument = None,
+        request: object = None,
+    ) -> Exchange | None:
+        """The exchange to follow, or ``None`` where this is no call to a model or somebody follows it already.
+
+        Args:
+            host: in any case; a host in no table costs a look-up and no more.
+            target: the rest of the request, asked for only when the host is one to look at.
+            provider: who is asked, where the client was given to us explicitly; ``None`` where it was not.
+            tags: the adapter's or wrapper's own tags; a callable gets ``request``.
+        """
+        try:
+            outer = _sending.get()
+            if outer is not None:
+                if tags is not None:
+                    outer.add_tags(tagging.call_tags(tags, request))
+                return None
+            state = self.resolve()
+            if state is None:
+                return None
+            compatible_hosts = state.settings.openai_compatible_hosts
+            if provider is None and not is_known(host, compatible_hosts):
+                return None
+            asked = target()
+            route = find_route(
+                method, host, asked.port, asked.path, compatible_hosts=compatible_hosts, provider=provider
+            )
+            if route is None or not state.enabled:
+                return None
+            merged = tagging.merge(
+                tagging.default_tags(state.settings), tagging.scoped_tags(), tagging.call_tags(tags, request)
+            )
+            return Exchange(state, route, host=host, target=asked, tags=merged)
+        except LLMCostError:
+            raise
+        except Exception:
+            log.exception("Watching a request to %s failed; it goes out unwatched.", host)
+            return None
+
+
+class sending:
+    """While inside, inner layers know that this exchange is being followed."""
+
+    __slots__ = ("_exchange", "_token")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def __enter__(self) -> None:
+        self._token = _sending.set(self._exchange)
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        _sending.reset(self._token)
+        if error is not None:
+            self._exchange.fail(error)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    return not isinstance(error, Exception)

@@ -1,0 +1,193 @@
+"""``instrument("openai", …)``: watch the HTTP libraries themselves, without touching a call site.
+
+The send functions are patched once per process, after their library is imported (nothing is imported
+just to be patched); the apps that asked are kept beside the patch. An SDK's name adds its contract:
+installed, new enough, and sitting on a library that is watched.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+from weakref import ReferenceType, ref
+
+import wrapt
+from packaging.version import InvalidVersion, Version
+
+from flask_llm_cost.capture.exchange import Watch
+from flask_llm_cost.capture.http import SessionSend
+from flask_llm_cost.capture.httpx import Send
+from flask_llm_cost.errors import ConfigurationError
+from flask_llm_cost.state import State
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SDK:
+    """What a provider's SDK must be for its calls to be seen.
+
+    Attributes:
+        distribution: its name on the package index.
+        minimum: the oldest version tested.
+        libraries: the HTTP libraries it may sit on; at least one must be installed.
+    """
+
+    distribution: str
+    minimum: str
+    libraries: tuple[str, ...]
+
+
+LIBRARIES = ("httpx", "httpx2", "requests")
+SDKS = {
+    "openai": SDK("openai", "2.0", ("httpx", "httpx2")),
+    "anthropic": SDK("anthropic", "0.70", ("httpx", "httpx2")),
+    "google-genai": SDK("google-genai", "1.40", ("httpx", "httpx2")),
+}
+ALIASES = {"google": "google-genai", "gemini": "google-genai", "google_genai": "google-genai"}
+
+
+def names(asked: Iterable[object]) -> tuple[str, ...]:
+    """The targets asked for: flattened, aliases resolved, "all" spelled out, without repeats.
+
+    Raises:
+        ConfigurationError: one of them is not known.
+    """
+    found: dict[str, None] = {}
+    for name in _flat(asked):
+        if name == "all":
+            found.update(dict.fromkeys(sdk for sdk in SDKS if _version(SDKS[sdk].distribution) is not None))
+            found.update(dict.fromkeys(("httpx", "requests")))
+            continue
+        resolved = ALIASES.get(name, name)
+        if resolved not in SDKS and resolved not in LIBRARIES:
+            allowed = ", ".join(map(repr, (*SDKS, *LIBRARIES, "all")))
+            raise ConfigurationError(
+                f"LLM_COST_INSTRUMENT / instrument(): {name!r} is not known; allowed are {allowed}."
+            )
+        found[resolved] = None
+    return tuple(found)
+
+
+def _flat(asked: Iterable[object]) -> Iterable[str]:
+    for each in asked:
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, Iterable):
+            yield from _flat(each)
+        else:
+            raise ConfigurationError(f"LLM_COST_INSTRUMENT / instrument(): {each!r} is not a text.")
+
+
+def check(name: str) -> tuple[str, ...]:
+    """The HTTP libraries to watch for a target, its contract checked.
+
+    Raises:
+        ConfigurationError: it is not installed, too old, or on no library that can be watched.
+    """
+    if name == "requests":
+        return ("requests",)
+    if name in LIBRARIES:
+        return ("httpx", "httpx2") if name == "httpx" else (name,)
+    sdk = SDKS[name]
+    version = _version(sdk.distribution)
+    if version is None:
+        raise ConfigurationError(
+            f"instrument({name!r}): the package {sdk.distribution} is not installed. "
+            f"Install {sdk.distribution}>={sdk.minimum}, or leave {name!r} out."
+        )
+    if version < Version(sdk.minimum):
+        raise ConfigurationError(
+            f"instrument({name!r}): {sdk.distribution} {version} is installed; {sdk.minimum} or newer is needed."
+        )
+    if not any(importlib.util.find_spec(library) for library in sdk.libraries):
+        raise ConfigurationError(f"instrument({name!r}): none of {', '.join(sdk.libraries)} is installed.")
+    if name == "google-genai" and importlib.util.find_spec("aiohttp"):
+        log.warning(
+            "google-genai sends its async calls through aiohttp where that is installed, and aiohttp is not watched "
+            "yet: those calls are not recorded. Pass HttpOptions(httpx_async_client=…) to keep them on httpx."
+        )
+    return sdk.libraries
+
+
+def _version(distribution: str) -> Version | None:
+    try:
+        return Version(metadata.version(distribution))
+    except (metadata.PackageNotFoundError, InvalidVersion):
+        return None
+
+
+class Patches:
+    """The patched send functions of this process and the apps watching through them.
+
+    The one piece of process-wide state: a patched class is process-wide by nature.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watching: dict[str, tuple[ReferenceType[Watch], ...]] = dict.fromkeys(LIBRARIES, ())
+        self._hooked: set[str] = set()
+
+    def add(self, watch: Watch, libraries: Iterable[str]) -> None:
+        """Watch the libraries, now or as soon as they are imported. Adding twice is adding once."""
+        with self._lock:
+            for library in libraries:
+                others = tuple(each for each in self._watching[library] if each() not in (None, watch))
+                self._watching[library] = (*others, ref(watch))
+                if library not in self._hooked:
+                    self._hooked.add(library)
+                    _when_imported(library, self._patch)
+
+    def remove(self, watch: Watch) -> None:
+        """Stop watching for these apps. The patch stays in place, without effect for them."""
+        with self._lock:
+            for library, watching in self._watching.items():
+                self._watching[library] = tuple(each for each in watching if each() not in (None, watch))
+
+    def _patch(self, module: Any) -> None:
+        library = module.__name__
+        chooser = Watch(lambda: self._resolve(library))
+        if library == "requests":
+            _patch_once(module.Session, SessionSend(chooser))
+        else:
+            send = Send(chooser)
+            _patch_once(module.Client, send.sync)
+            _patch_once(module.AsyncClient, send.asynchronous)
+
+    def _resolve(self, library: str) -> State | None:
+        """The one app whose call this is. Outside an app context with several apps watching, nobody can tell."""
+        found: State | None = None
+        for each in self._watching[library]:
+            watch = each()
+            state = watch.resolve() if watch is not None else None
+            if state is not None:
+                if found is not None:
+                    return None
+                found = state
+        return found
+
+
+PATCHES = Patches()
+
+
+class _PatchedSend(wrapt.FunctionWrapper[Any, Any]):
+    """Marks a send function as patched."""
+
+
+def _patch_once(owner: Any, wrapper: Callable[..., Any]) -> None:
+    # Looked up on the class itself: httpx2 may be imported under the name of httpx.
+    if not isinstance(vars(owner).get("send"), _PatchedSend):
+        owner.send = _PatchedSend(vars(owner)["send"], wrapper)
+
+
+def _when_imported(library: str, patch: Callable[[Any], None]) -> None:
+    if library in sys.modules:
+        patch(sys.modules[library])
+    elif importlib.util.find_spec(library) is not None:
+        wrapt.register_post_import_hook(patch, library)

@@ -1,0 +1,221 @@
+"""Reading → receipt → event → ledger → signal. The one place where a call becomes a record."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Protocol
+from uuid import UUID
+
+from blinker import NamedSignal
+from flask import Flask
+
+from flask_llm_cost.errors import StorageError, UnknownPricingError
+from flask_llm_cost.ledger.event import Event
+from flask_llm_cost.pricing import PriceBook
+from flask_llm_cost.pricing.receipt import Receipt
+from flask_llm_cost.settings import Settings
+from flask_llm_cost.signals import call_recorded, storage_failed
+from flask_llm_cost.tagging import clean
+from flask_llm_cost.usage import Reading
+
+log = logging.getLogger(__name__)
+
+_NOTHING_PRICED = Receipt(total=None, status="unknown", reason="pricing_failed")
+
+
+class Keeper(Protocol):
+    """What the recorder needs of the ledger."""
+
+    def record(self, event: Event) -> None:
+        """Take the event for good.
+
+        Raises:
+            StorageError: it could not be kept.
+        """
+
+
+class Recorder:
+    """Records calls for one app."""
+
+    def __init__(self, app: Flask, settings: Settings, prices: PriceBook, ledger: Keeper) -> None:
+        self._app = app
+        self._settings = settings
+        self._prices = prices
+        self._ledger = ledger
+        self._warned: set[tuple[str, str]] = set()
+        self._warned_lock = threading.Lock()
+
+    def record(
+        self,
+        reading: Reading,
+        *,
+        tracked_at: datetime,
+        latency_ms: int | None = None,
+        first_token_ms: int | None = None,
+        tags: Mapping[str, str] | None = None,
+        host: str | None = None,
+        captured_by: str = "manual",
+    ) -> Event:
+        """Price a reading and hand it to the ledger.
+
+        Args:
+            reading: what the answer says about itself.
+            tracked_at: when the request started (aware).
+            latency_ms: from request to the last byte; ``first_token_ms`` to the first.
+            tags: merged tags, least specific first; cleaned here.
+            host: who was asked.
+            captured_by: which way in saw the call.
+
+        Raises:
+            StorageError: the event could not be kept and ``LLM_COST_STORAGE_ERROR = "raise"``.
+            UnknownPricingError: no price and ``LLM_COST_UNKNOWN_PRICING = "raise"``; the event is recorded.
+        """
+        receipt = None if _costs_nothing(reading) else self._price(reading, tracked_at)
+        event = _event(
+            reading,
+            receipt,
+            tracked_at=tracked_at,
+            latency_ms=latency_ms,
+            first_token_ms=first_token_ms,
+            tags=clean(tags or {}, self._settings),
+            host=host,
+            captured_by=captured_by,
+        )
+        self._store(event)
+        self._notify(call_recorded, event=event)
+        if receipt is not None and receipt.reason in _NO_PRICE:
+            self._unknown_price(event)
+        return event
+
+    def _price(self, reading: Reading, at: datetime) -> Receipt:
+        try:
+            return self._prices.price(
+                reading.provider,
+                reading.model,
+                reading.usage,
+                mode=reading.pricing_mode,
+                geo=reading.geo,
+                speed=reading.speed,
+                at=at,
+                request_model=reading.request_model,
+                extra=reading.extra,
+            )
+        except Exception:
+            log.exception("Pricing %s/%s failed; the call is recorded without a cost.", reading.provider, reading.model)
+            return _NOTHING_PRICED
+
+    def _store(self, event: Event) -> None:
+        try:
+            self._ledger.record(event)
+        except Exception as error:
+            failure = error if isinstance(error, StorageError) else StorageError(f"{type(error).__name__}: {error}")
+            self._notify(storage_failed, event=event, error=failure)
+            if self._settings.storage_error == "raise":
+                raise failure from error
+            if self._settings.storage_error == "warn":
+                self._warn_once("storage", type(error).__name__, "A call was not stored: %s", failure)
+
+    def _unknown_price(self, event: Event) -> None:
+        if self._settings.unknown_pricing == "raise":
+            raise UnknownPricingError(event.provider, event.model)
+        if self._settings.unknown_pricing == "warn":
+            self._warn_once(event.provider, event.model, "%s", UnknownPricingError(event.provider, event.model))
+
+    def _notify(self, signal: NamedSignal, **arguments: object) -> None:
+        if not signal.receivers:
+            return
+        for receiver in signal.receivers_for(self._app):
+            try:
+                receiver(self._app, **arguments)
+            except Exception:
+                log.exception("A subscriber of %s failed.", signal.name)
+
+    def _warn_once(self, kind: str, name: str, message: str, *arguments: object) -> None:
+        with self._warned_lock:
+            if (kind, name) in self._warned:
+                return
+            self._warned.add((kind, name))
+        log.warning(message, *arguments)
+
+
+_NO_PRICE = frozenset({"no_price", "missing_rate"})
+
+
+def _costs_nothing(reading: Reading) -> bool:
+    """A failed attempt without usage is not charged: there is nothing to price, and nothing unknown about it."""
+    return reading.status == "error" and not reading.usage and not reading.extra
+
+
+def _event(
+    reading: Reading,
+    receipt: Receipt | None,
+    *,
+    tracked_at: datetime,
+    latency_ms: int | None,
+    first_token_ms: int | None,
+    tags: Mapping[str, str],
+    host: str | None,
+    captured_by: str,
+) -> Event:
+    costs: dict[str, Decimal | None] = {}
+    if receipt is not None:
+        costs = {f"{column}_cost": cost for column, cost in receipt.costs().items()}
+        costs |= {"total_cost": receipt.total, "cache_saved": receipt.cache_saved}
+    return Event(
+        event_id=uuid7(),
+        tracked_at=tracked_at.astimezone(UTC),
+        provider=reading.provider,
+        model=reading.model,
+        request_model=reading.request_model,
+        operation=reading.operation,
+        status=reading.status,
+        error_type=reading.error_type,
+        usage_source=reading.usage_source,
+        captured_by=captured_by,
+        stream=reading.stream,
+        pricing_mode=reading.pricing_mode,
+        host=host,
+        input_tokens=reading.input_tokens,
+        cache_read_input_tokens=reading.cache_read_input_tokens,
+        cache_write_input_tokens=reading.cache_write_input_tokens,
+        cache_write_1h_input_tokens=reading.cache_write_1h_input_tokens,
+        output_tokens=reading.output_tokens,
+        hidden_output_tokens=reading.hidden_output_tokens,
+        total_tokens=reading.total_tokens,
+        **costs,
+        provider_cost=reading.provider_cost,
+        cost_status=receipt.status if receipt is not None else None,
+        latency_ms=latency_ms,
+        first_token_ms=first_token_ms if reading.stream else None,
+        provider_response_id=reading.provider_response_id,
+        price_key=receipt.key if receipt is not None else None,
+        price_source=receipt.source if receipt is not None else None,
+        receipt=_receipt_json(reading, receipt),
+        tags=tags,
+    )
+
+
+def _receipt_json(reading: Reading, receipt: Receipt | None) -> dict[str, object]:
+    packed: dict[str, object] = dict(receipt.as_dict()) if receipt is not None else {}
+    if reading.raw_usage:
+        packed["raw_usage"] = dict(reading.raw_usage)
+    if reading.notes:
+        packed["notes"] = list(reading.notes)
+    for name in ("geo", "speed"):
+        if (value := getattr(reading, name)) is not None:
+            packed[name] = value
+    return packed
+
+
+def uuid7() -> UUID:
+    """A time-ordered id (RFC 9562, version 7): 48 bits of Unix milliseconds, 74 random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    bits = int.from_bytes(os.urandom(10), "big")
+    high = (milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | (bits >> 62 & 0xFFF) << 64
+    return UUID(int=high | 0x2 << 62 | bits & (1 << 62) - 1)

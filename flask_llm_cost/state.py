@@ -1,0 +1,61 @@
+"""What one app has: its settings, prices, ledger and recorder, at ``app.extensions["llm_cost"]``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flask import Flask, current_app
+
+from flask_llm_cost.errors import NotInitializedError
+
+if TYPE_CHECKING:
+    from flask_llm_cost.ledger import Ledger
+    from flask_llm_cost.pricing import PriceBook
+    from flask_llm_cost.recorder import Recorder
+    from flask_llm_cost.settings import Settings
+
+EXTENSION = "llm_cost"
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class State:
+    """Everything of one app. Frozen: settings are read once, at ``init_app``.
+
+    Attributes:
+        owner: the ``LLMCost`` that initialised the app.
+    """
+
+    app: Flask
+    owner: object
+    settings: Settings
+    prices: PriceBook
+    ledger: Ledger
+    recorder: Recorder
+
+    @property
+    def enabled(self) -> bool:
+        """``LLM_COST_ENABLED`` as it stands in ``app.config`` right now."""
+        return bool(self.app.config.get("LLM_COST_ENABLED", True))
+
+
+def state_of(app: Flask) -> State | None:
+    """The app's state, or ``None`` when ``LLMCost`` was never initialised on it."""
+    state = app.extensions.get(EXTENSION)
+    return state if isinstance(state, State) else None
+
+
+def current_state() -> State:
+    """The current app's state.
+
+    Raises:
+        NotInitializedError: there is no app context, or the app was not initialised with ``LLMCost``.
+    """
+    if not current_app:
+        raise NotInitializedError("There is no app context. Use: with app.app_context(): …")
+    state = state_of(current_app._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001
+    if state is None:
+        raise NotInitializedError(
+            f"flask-llm-cost is not initialised on the app {current_app.name!r}. Add LLMCost(app) to it."
+        )
+    return state
