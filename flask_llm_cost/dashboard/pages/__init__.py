@@ -1,0 +1,1 @@
+"""One file per page: it reads its parameters, asks its queries, and renders its templates."""

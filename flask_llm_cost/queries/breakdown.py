@@ -1,0 +1,138 @@
+"""Where spend comes from: by model, by provider, or by the values of a tag key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import case, func, select
+from sqlalchemy.orm import Session
+
+from flask_llm_cost.ledger.models import Call, TagDaily, TagKeyDaily
+from flask_llm_cost.queries.conditions import UNPRICED, during, narrowed, tag_value
+from flask_llm_cost.queries.filters import Filters
+from flask_llm_cost.queries.group import Group
+from flask_llm_cost.queries.period import Span, spans
+from flask_llm_cost.queries.totals import ZERO, measure_of, slices, totals
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What one model, provider or tag value used. ``total_cost`` is a lower bound where ``unpriced`` is not 0."""
+
+    calls: int = 0
+    unpriced: int = 0
+    total_tokens: int = 0
+    total_cost: Decimal = ZERO
+
+    def __add__(self, other: Spend) -> Spend:
+        return Spend(
+            self.calls + other.calls,
+            self.unpriced + other.unpriced,
+            self.total_tokens + other.total_tokens,
+            self.total_cost + other.total_cost,
+        )
+
+    def __sub__(self, other: Spend) -> Spend:
+        return Spend(
+            self.calls - other.calls,
+            self.unpriced - other.unpriced,
+            self.total_tokens - other.total_tokens,
+            self.total_cost - other.total_cost,
+        )
+
+    @property
+    def cost(self) -> Decimal | None:
+        """The known cost; ``None`` where no call has a price."""
+        return None if self.calls and self.unpriced == self.calls and not self.total_cost else self.total_cost
+
+
+Breakdown = Mapping[str | None, Spend]
+"""Name → spend, dearest first. ``None`` names the calls that do not carry the tag key."""
+
+_SPEND = ("calls", "unpriced", "total_tokens", "total_cost")
+
+
+def breakdown(
+    session: Session, filters: Filters, group: Group, start: datetime | None = None, end: datetime | None = None
+) -> Breakdown:
+    """Spend per name over the period, or over the range given instead (UTC instants, end exclusive)."""
+    first, last = start or filters.period.start, end or filters.period.end
+    if group.dimension == "tag":
+        rows = list(_by_tag(session, filters, group.key, first, last))
+    else:
+        rows = list(_by_column(session, filters, group.dimension, first, last))
+    return ranked(rows)
+
+
+def ranked(rows: Iterable[tuple[str | None, Spend]]) -> Breakdown:
+    """Add up rows of the same name, dearest first, then most called, then by name; drop what had no calls."""
+    added: dict[str | None, Spend] = {}
+    for name, spend in rows:
+        added[name] = added.get(name, Spend()) + spend
+    present = [(name, spend) for name, spend in added.items() if spend.calls]
+    return dict(sorted(present, key=lambda item: (-item[1].total_cost, -item[1].calls, item[0] or "")))
+
+
+def spend_of(values: Iterable[Any]) -> Spend:
+    """``Spend`` from a row of sums in its order."""
+    calls, unpriced, tokens, cost = values
+    return Spend(int(calls or 0), int(unpriced or 0), int(tokens or 0), ZERO if cost is None else cost)
+
+
+def _by_column(
+    session: Session, filters: Filters, column: str, start: datetime, end: datetime
+) -> Iterable[tuple[str, Spend]]:
+    for part in slices(session, filters, start, end):
+        name = getattr(part.source, column)
+        columns = [measure_of(part.source, measure) for measure in _SPEND]
+        for row in session.execute(select(name, *columns).where(*part.conditions).group_by(name)):
+            yield row[0], spend_of(row[1:])
+
+
+def _by_tag(
+    session: Session, filters: Filters, key: str, start: datetime, end: datetime
+) -> Iterable[tuple[str | None, Spend]]:
+    if filters.is_narrowed:
+        yield from _tagged_calls(session, filters, key, start, end)
+        return
+    for span in spans(start, end, filters.period.timezone):
+        if span.unit == "day":
+            yield from _tagged_days(session, filters, key, span)
+        else:
+            yield from _tagged_calls(session, filters, key, span.start, span.end)
+
+
+def _tagged_days(session: Session, filters: Filters, key: str, span: Span) -> Iterable[tuple[str | None, Spend]]:
+    first, last = span.days(filters.period.timezone)
+    columns = [func.sum(getattr(TagDaily, measure)) for measure in _SPEND]
+    on_days = (TagDaily.key == key, TagDaily.day >= first, TagDaily.day <= last)
+    statement = select(func.min(TagDaily.value), *columns).where(*on_days).group_by(TagDaily.digest)
+    for row in session.execute(statement):
+        yield row[0], spend_of(row[1:])
+    everything = totals(session, filters, span.start, span.end)
+    counted = Spend(everything.calls, everything.unpriced, everything.total_tokens, everything.total_cost)
+    yield None, counted - _covered(session, key, first, last)
+
+
+def _covered(session: Session, key: str, first: date, last: date) -> Spend:
+    columns = [func.sum(getattr(TagKeyDaily, measure)) for measure in _SPEND]
+    on_days = (TagKeyDaily.key == key, TagKeyDaily.day >= first, TagKeyDaily.day <= last)
+    return spend_of(session.execute(select(*columns).where(*on_days)).one())
+
+
+def _tagged_calls(
+    session: Session, filters: Filters, key: str, start: datetime, end: datetime
+) -> Iterable[tuple[str | None, Spend]]:
+    calls = (
+        select(tag_value(session, key).label("name"), UNPRICED.label("is_unpriced"), Call.total_tokens, Call.total_cost)
+        .where(during(start, end), *narrowed(session, filters))
+        .subquery()
+    )
+    unpriced = func.sum(case((calls.c.is_unpriced, 1), else_=0))
+    columns = (func.count(), unpriced, func.sum(calls.c.total_tokens), func.sum(calls.c.total_cost))
+    for row in session.execute(select(calls.c.name, *columns).group_by(calls.c.name)):
+        yield row[0], spend_of(row[1:])
