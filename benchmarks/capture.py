@@ -144,7 +144,13 @@ def main() -> None:
                 ("matched call, 1 KB JSON", call(bare, OPENAI), call(watched, OPENAI), 1, rounds),
                 ("unmatched call", call(bare, ELSEWHERE), call(watched, ELSEWHERE), 1, rounds),
                 ("streamed chunk", streamed(bare, end=False), streamed(watched, end=False), CHUNKS, rounds // 20),
-                (f"end of a stream of {CHUNKS} chunks", streamed(bare, end=True), streamed(watched, end=True), 1, rounds // 20),
+                (
+                    f"end of a stream of {CHUNKS} chunks",
+                    streamed(bare, end=True),
+                    streamed(watched, end=True),
+                    1,
+                    rounds // 20,
+                ),
             ):
                 without, with_us = (seconds * 1e6 / per for seconds in medians(one, other, repeats))
                 table.add_row(

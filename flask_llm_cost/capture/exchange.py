@@ -194,7 +194,13 @@ class Exchange:
 
     def _without_answer(self, error: BaseException) -> Reading:
         asked = read(
-            self._route, url=self._target.url, request_body=self._target.body, status=0, headers={}, body=b"", complete=False
+            self._route,
+            url=self._target.url,
+            request_body=self._target.body,
+            status=0,
+            headers={},
+            body=b"",
+            complete=False,
         )
         status: Any = "cancelled" if _is_cancellation(error) else "error"
         return replace(asked, status=status, error_type=type(error).__name__[:64], notes=())

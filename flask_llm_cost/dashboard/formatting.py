@@ -7,6 +7,8 @@ from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from zoneinfo import ZoneInfo
 
+from flask_llm_cost.queries.breakdown import Spend
+
 CENT = Decimal("0.01")
 MOST_PLACES = 9
 UNKNOWN = "unknown"
@@ -35,6 +37,12 @@ def money(amount: Decimal | None, places: int | None = None) -> str:
         shown = _places(amount)
     rounded = abs(amount).quantize(Decimal(1).scaleb(-shown), ROUND_HALF_UP)
     return f"{'-' if amount < 0 and rounded else ''}${rounded:,.{shown}f}"
+
+
+def spent(spend: Spend, places: int | None = None) -> str:
+    """What something cost; "≥" before a lower bound, "unknown" where no part of it is known."""
+    bound = "≥ " if spend.unpriced and spend.cost is not None else ""
+    return bound + money(spend.cost, places)
 
 
 def _natural_places(amount: Decimal) -> int:

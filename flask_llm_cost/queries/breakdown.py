@@ -46,8 +46,8 @@ class Spend:
 
     @property
     def cost(self) -> Decimal | None:
-        """The known cost; ``None`` where no call has a price."""
-        return None if self.calls and self.unpriced == self.calls and not self.total_cost else self.total_cost
+        """The known cost; ``None`` where nothing is known of it. Failed calls that used nothing know nothing of it."""
+        return None if self.unpriced and not self.total_cost else self.total_cost
 
 
 Breakdown = Mapping[str | None, Spend]

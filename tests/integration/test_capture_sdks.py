@@ -8,11 +8,11 @@ from typing import Any
 
 import openai
 import pytest
-from sdk_calls import OPENAI_MODEL, QUESTION, SDK_CALLS, SDKCall, Site, openai_client
 
 from flask_llm_cost import LLMCost
 from flask_llm_cost.ledger.models import Call
 from flask_llm_cost.testing import Answer, ProviderServer
+from sdk_calls import OPENAI_MODEL, QUESTION, SDK_CALLS, SDKCall, Site, openai_client
 
 ReadCalls = Callable[[], list[Call]]
 

@@ -34,7 +34,7 @@ def test_a_wrong_setting_stops_start_up_and_leaves_the_app_without_us() -> None:
 
     app.config["LLM_COST_STORAGE_ERROR"] = "warn"
     app.config["LLM_COST_PRICES_FILE"] = "nowhere.yml"
-    with pytest.raises(ConfigurationError, match="nowhere.yml"):
+    with pytest.raises(ConfigurationError, match=r"nowhere\.yml"):
         LLMCost(app)
     assert state_of(app) is None
 

@@ -20,7 +20,10 @@ ReadCalls = Callable[[], list[Call]]
 
 
 def test_a_tracked_call_is_a_whole_event(llm_cost: LLMCost, calls: ReadCalls) -> None:
-    """Covers P-TRK-01, P-TRK-06, P-TRK-08, P-TRK-11, P-TRK-13, P-TRK-16, P-TRK-17, P-DB-01, P-DB-02, P-DB-03, P-TAG-15."""
+    """Covers P-TRK-01, P-TRK-06, P-TRK-08, P-TRK-11, P-TRK-13, P-TRK-16, P-TRK-17.
+
+    Covers P-DB-01, P-DB-02, P-DB-03, P-TAG-15.
+    """
     at = datetime(2026, 11, 20, 12, tzinfo=UTC)
     event = llm_cost.track(
         provider="openai",
@@ -290,7 +293,8 @@ def test_an_unknown_price_is_warned_of_once_per_model(
     with app.app_context(), caplog.at_level(logging.WARNING, "flask_llm_cost"):
         for _ in range(3):
             llm_cost.track(provider="openai", model="made-up", input_tokens=1, output_tokens=1)
-    assert [record.getMessage() for record in caplog.records] == [
+    told = (
         "No price for openai/made-up: the call is recorded with an unknown cost. "
         "Add it to LLM_COST_PRICING_OVERRIDES or map it in LLM_COST_MODEL_ALIASES."
-    ] * warnings
+    )
+    assert [record.getMessage() for record in caplog.records] == [told] * warnings

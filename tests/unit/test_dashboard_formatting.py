@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_llm_cost.dashboard import formatting
+from flask_llm_cost.queries.breakdown import Spend
 
 
 @pytest.mark.parametrize(
@@ -130,3 +131,18 @@ def test_long_texts_are_cut_with_an_ellipsis() -> None:
     """Covers P-DASH-GEN-20."""
     assert formatting.shortened("x" * 40) == "x" * 40
     assert formatting.shortened("x" * 41) == "x" * 39 + "…"
+
+
+@pytest.mark.parametrize(
+    ("spend", "shown"),
+    [
+        (Spend(calls=3, total_cost=Decimal("1.5")), "$1.50"),
+        (Spend(calls=3, unpriced=1, total_cost=Decimal("1.5")), "≥ $1.50"),
+        (Spend(calls=3, unpriced=1), "unknown"),
+        (Spend(calls=3), "$0.00"),
+    ],
+    ids=["all priced", "a lower bound", "failed and unpriced calls", "failed calls alone"],
+)
+def test_an_unknown_part_is_never_shown_as_nothing(spend: Spend, shown: str) -> None:
+    """Covers P-PRC-22, P-REP-07."""
+    assert formatting.spent(spend) == shown

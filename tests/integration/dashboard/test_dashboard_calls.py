@@ -137,7 +137,7 @@ def test_a_call_shows_its_receipt(dashboard: Dashboard, recent: Callable[..., Ev
     text = text_of(client.get("/costs/calls/1").text)
     assert "matched openai/gpt-4o (snapshot) in bundled · genai-prices · since 2026-01-02" in text
     assert "input manual 900 $2.50 / 1M manual $0.00225" in text
-    assert "tool.web_search (rate of request) 2 $10.00 / 1,000 – (rate of request) $0.02000" in text
+    assert "tool. web_search (rate of request) 2 $10.00 / 1,000 – (rate of request) $0.02000" in text
     assert "Cost $0.007375 $0.0005 saved" not in text
     assert "$0.000462 saved by caching" in text
     assert "first token after 404 ms" in text
