@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from threading import RLock
@@ -116,6 +117,7 @@ class Engines:
         if on_sqlite:
             for engine in (write, read):
                 _own_transactions(engine)
+                event.listen(engine, "do_connect", partial(_make_folder, url))
                 event.listen(engine, "connect", _use_write_ahead_log)
             write = write.execution_options(llm_cost_begin="BEGIN IMMEDIATE")
             read = read.execution_options(llm_cost_begin="BEGIN")
@@ -170,6 +172,13 @@ def _own_transactions(engine: Engine) -> None:
 
     event.listen(engine, "connect", stop_driver)
     event.listen(engine, "begin", begin)
+
+
+def _make_folder(url: URL, *_: object) -> None:
+    """SQLite makes a missing file, not its folder: a fresh app has no instance folder yet."""
+    database = str(url.database)
+    if not database.startswith("file:"):
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _use_write_ahead_log(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

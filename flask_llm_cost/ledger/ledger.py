@@ -202,7 +202,7 @@ class Ledger:
         try:
             yield
         except (SQLAlchemyError, OSError) as error:
-            raise StorageError(f"The ledger's database did not do it: {one_line(error)}") from error
+            raise StorageError(f"The ledger's database refused: {one_line(error)}") from error
 
     def _explained(self, error: Exception) -> LLMCostError:
         if isinstance(error, SQLAlchemyError):

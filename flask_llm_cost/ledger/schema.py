@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flask_llm_cost.errors import SchemaMissingError, StorageError
 from flask_llm_cost.ledger.dialects import dialect_of
-from flask_llm_cost.ledger.engine import Engines, is_memory
+from flask_llm_cost.ledger.engine import Engines
 from flask_llm_cost.ledger.models import Call
 
 PREFIX = "llm_cost_"
@@ -69,7 +69,6 @@ class Schema:
         """
         from alembic import command
 
-        self._make_folder()
         self._migrate(command.upgrade, revision)
 
     def downgrade(self, revision: str) -> None:
@@ -107,11 +106,6 @@ class Schema:
         except SQLAlchemyError:
             return error
         return error if state == "current" else SchemaMissingError(message(state))
-
-    def _make_folder(self) -> None:
-        url = self._engines.write.url
-        if url.get_backend_name() == "sqlite" and not is_memory(url):
-            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
 
 
 def message(state: SchemaState) -> str:

@@ -30,7 +30,7 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of a running demo without any API key."""
     folder = tmp_path_factory.mktemp("demo")
@@ -60,8 +60,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     reader.wait(30)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Chromium. No longer than a module: Playwright's event loop would be in the way of tests with one of their own."""
     if not CHROMIUM.exists():
         if os.environ.get("LLM_COST_REQUIRE_SERVERS") == "1":
             pytest.fail(f"{CHROMIUM} is not installed, and LLM_COST_REQUIRE_SERVERS=1 asks for it")

@@ -151,3 +151,16 @@ def test_a_missing_table_never_reaches_the_apps_call(tmp_path: Path, caplog: pyt
     told = [record.getMessage() for record in caplog.records if record.name.startswith("flask_llm_cost")]
     assert len(told) == 1
     assert "llm-cost db upgrade" in told[0]
+
+
+@pytest.mark.parametrize("arguments", [["report"], ["db", "current"], ["flush"]], ids=" ".join)
+def test_commands_in_a_fresh_folder_name_the_migration_command(tmp_path: Path, arguments: list[str]) -> None:
+    """No instance folder, no database file: what a newcomer has."""
+    app = Flask("fresh", instance_path=str(tmp_path / "not yet there"))
+    LLMCost(app)
+    result = app.test_cli_runner().invoke(command_group, arguments)
+    assert "Traceback" not in result.output
+    if arguments == ["flush"]:
+        assert (result.exit_code, result.output) == (0, "Shipped 0 waiting events; nothing waits any more.\n")
+    else:
+        assert "run `flask llm-cost db upgrade`" in result.output
