@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 from flask.cli import AppGroup
 
-from flask_llm_cost.cli.failure import one_line_errors
 from flask_llm_cost.ledger.schema import REVISIONS, message
 from flask_llm_cost.state import current_state
 
@@ -15,11 +14,10 @@ db = AppGroup("db", help="Create and upgrade the ledger's tables.")
 @db.command()
 def upgrade() -> None:
     """Bring the ledger's tables up to date."""
-    with one_line_errors():
-        ledger = current_state().ledger
-        before = ledger.revision()
-        ledger.upgrade()
-        after = ledger.revision()
+    ledger = current_state().ledger
+    before = ledger.revision()
+    ledger.upgrade()
+    after = ledger.revision()
     if before == after:
         click.echo(f"The ledger's tables are current already ({after}).")
     else:
@@ -29,14 +27,12 @@ def upgrade() -> None:
 @db.command()
 def current() -> None:
     """Print the revision of the ledger's tables and the newest one."""
-    with one_line_errors():
-        ledger = current_state().ledger
-        state, revision = ledger.schema_state(), ledger.revision()
+    ledger = current_state().ledger
+    state, revision = ledger.schema_state(), ledger.revision()
     click.echo(f"{revision or 'none'} (newest: {REVISIONS[-1]}). {message(state)}")
 
 
 @db.command()
 def sql() -> None:
     """Print the DDL of the ledger's tables, for a person to run. Connects to nothing."""
-    with one_line_errors():
-        click.echo(current_state().ledger.sql())
+    click.echo(current_state().ledger.sql())

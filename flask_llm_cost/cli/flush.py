@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from flask.cli import with_appcontext
 
-from flask_llm_cost.cli.failure import CommandFailed, one_line_errors
+from flask_llm_cost.cli.failure import CommandFailed
 from flask_llm_cost.state import current_state
 
 
@@ -16,11 +16,10 @@ from flask_llm_cost.state import current_state
 @with_appcontext
 def flush(timeout: float) -> None:
     """Ship what waits in this host's spools into the ledger."""
-    with one_line_errors():
-        ledger = current_state().ledger
-        before = ledger.backlog()
-        done = ledger.flush(timeout, everyone=True)
-        left = ledger.backlog()
+    ledger = current_state().ledger
+    before = ledger.backlog()
+    done = ledger.flush(timeout, everyone=True)
+    left = ledger.backlog()
     if done:
         click.echo(f"Shipped {before.records} waiting events; nothing waits any more.")
         return

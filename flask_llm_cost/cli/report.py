@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime
 import click
 from flask.cli import with_appcontext
 
-from flask_llm_cost.cli.failure import one_line_errors
 from flask_llm_cost.cli.report_json import as_json
 from flask_llm_cost.cli.report_text import print_report
 from flask_llm_cost.errors import InvalidFilterError, LedgerUnavailableError, SchemaMissingError
@@ -35,9 +34,8 @@ def report(
 
     Events that still wait in a spool are not included; run "flask llm-cost flush" first to have them.
     """
-    with one_line_errors():
-        filters = _filters(current_state(), days, first and first.date(), last and last.date())
-        made = _read(filters, None if by is None else Group.parse(by), limit)
+    filters = _filters(current_state(), days, first and first.date(), last and last.date())
+    made = _read(filters, None if by is None else Group.parse(by), limit)
     if wants_json:
         click.echo(as_json(made))
     else:

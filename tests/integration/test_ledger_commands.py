@@ -11,6 +11,7 @@ from click.testing import Result
 from flask import Flask
 from sqlalchemy import URL, func, select
 
+from flask_llm_cost.cli import llm_cost as command_group
 from flask_llm_cost.cli.db import db
 from flask_llm_cost.cli.flush import flush
 from flask_llm_cost.ledger import Ledger
@@ -32,7 +33,7 @@ def app_on(ledger: Ledger) -> Flask:
 @pytest.fixture
 def run() -> Iterator[Callable[[Ledger, Any, list[str]], Result]]:
     def run(ledger: Ledger, command: Any, arguments: list[str]) -> Result:
-        return app_on(ledger).test_cli_runner().invoke(command, arguments)
+        return app_on(ledger).test_cli_runner().invoke(command_group, [command.name, *arguments])
 
     return run
 
@@ -110,7 +111,7 @@ def test_flush_waits_for_a_live_process(
 
 @pytest.mark.parametrize(("command", "arguments"), [(db, ["upgrade"]), (db, ["sql"]), (flush, [])])
 def test_an_app_without_the_extension_is_told(command: Any, arguments: list[str]) -> None:
-    result = Flask("bare").test_cli_runner().invoke(command, arguments)
+    result = Flask("bare").test_cli_runner().invoke(command_group, [command.name, *arguments])
     assert result.exit_code == 2
     assert "not initialised" in result.output
     assert "Traceback" not in result.output
