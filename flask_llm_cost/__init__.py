@@ -1,5 +1,6 @@
 """What a Flask app spends on LLM APIs, and where that spend comes from."""
 
+from flask_llm_cost.capture.http import LLMCostAdapter
 from flask_llm_cost.errors import (
     ConfigurationError,
     InvalidFilterError,
@@ -18,6 +19,7 @@ __all__ = [
     "Event",
     "InvalidFilterError",
     "LLMCost",
+    "LLMCostAdapter",
     "LLMCostError",
     "NotInitializedError",
     "PriceTableError",

@@ -25,7 +25,7 @@ from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.pricing import PriceBook
 from flask_llm_cost.recorder import Recorder
 from flask_llm_cost.settings import Settings
-from flask_llm_cost.state import EXTENSION, State, state_of
+from flask_llm_cost.state import EXTENSION, State, state_of, state_of_current_app
 from flask_llm_cost.tagging import TagsArgument
 
 Client = TypeVar("Client")
@@ -119,7 +119,7 @@ class LLMCost:
         self, inner: requests.adapters.BaseAdapter | None = None, *, provider: str = "", tags: TagsArgument = None
     ) -> http.LLMCostAdapter:
         """A requests adapter around another one, to mount by hand."""
-        return http.LLMCostAdapter(self._watch, inner, provider=provider, tags=tags)
+        return http.LLMCostAdapter(inner, provider=provider, tags=tags, watch=self._watch)
 
     def httpx_transport(self, inner: Any = None, *, provider: str = "", tags: TagsArgument = None) -> Any:
         """A transport for ``httpx.Client`` or ``httpx2.Client``, around another one."""
@@ -241,13 +241,13 @@ class LLMCost:
 
     def _find_state(self) -> State | None:
         """The current app's state if it is one of ours; without a context, the only app's."""
-        try:
-            app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-        except RuntimeError:
-            apps = tuple(self._apps)
-            return state_of(apps[0]) if len(apps) == 1 else None
-        state = state_of(app)
-        return state if state is not None and state.owner is self else None
+        state = state_of_current_app()
+        if state is not None:
+            return state if state.owner is self else None
+        if current_app:
+            return None
+        apps = tuple(self._apps)
+        return state_of(apps[0]) if len(apps) == 1 else None
 
 
 def _ledger_url(app: Flask, settings: Settings) -> URL:

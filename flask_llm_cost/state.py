@@ -45,17 +45,26 @@ def state_of(app: Flask) -> State | None:
     return state if isinstance(state, State) else None
 
 
+def state_of_current_app() -> State | None:
+    """The current app's state; ``None`` outside an app context, and on an app without ``LLMCost``."""
+    try:
+        app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    except RuntimeError:
+        return None
+    return state_of(app)
+
+
 def current_state() -> State:
     """The current app's state.
 
     Raises:
         NotInitializedError: there is no app context, or the app was not initialised with ``LLMCost``.
     """
+    state = state_of_current_app()
+    if state is not None:
+        return state
     if not current_app:
         raise NotInitializedError("There is no app context. Use: with app.app_context(): …")
-    state = state_of(current_app._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001
-    if state is None:
-        raise NotInitializedError(
-            f"flask-llm-cost is not initialised on the app {current_app.name!r}. Add LLMCost(app) to it."
-        )
-    return state
+    raise NotInitializedError(
+        f"flask-llm-cost is not initialised on the app {current_app.name!r}. Add LLMCost(app) to it."
+    )

@@ -11,6 +11,7 @@ import wrapt
 from requests.adapters import BaseAdapter, HTTPAdapter
 
 from flask_llm_cost.capture.exchange import Exchange, Target, Watch, sending
+from flask_llm_cost.state import state_of_current_app
 from flask_llm_cost.tagging import TagsArgument
 
 
@@ -43,14 +44,21 @@ class LLMCostAdapter(BaseAdapter):
         inner: the adapter that does the work; a plain ``HTTPAdapter`` by default.
         provider: who is asked, where the host is in no table.
         tags: a mapping, or a callable that gets the prepared request.
+        watch: whose calls these are; by default those of the current Flask app. ``LLMCost.adapter()`` makes one
+            that also works outside an app context.
     """
 
     def __init__(
-        self, watch: Watch, inner: BaseAdapter | None = None, *, provider: str = "", tags: TagsArgument = None
+        self,
+        inner: BaseAdapter | None = None,
+        *,
+        provider: str = "",
+        tags: TagsArgument = None,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__()
         self.inner = inner if inner is not None else HTTPAdapter()
-        self._watch = watch
+        self._watch = watch if watch is not None else Watch(state_of_current_app)
         self._provider = provider
         self._tags = tags
 
@@ -70,7 +78,7 @@ def mount(session: requests.Session, watch: Watch, *, provider: str = "", tags: 
     """Put an ``LLMCostAdapter`` around each adapter the session has."""
     for prefix, adapter in list(session.adapters.items()):
         if not isinstance(adapter, LLMCostAdapter):
-            session.mount(prefix, LLMCostAdapter(watch, adapter, provider=provider, tags=tags))
+            session.mount(prefix, LLMCostAdapter(adapter, provider=provider, tags=tags, watch=watch))
 
 
 def begin(watch: Watch, request: requests.PreparedRequest, provider: str | None, tags: TagsArgument) -> Exchange | None:

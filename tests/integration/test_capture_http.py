@@ -19,7 +19,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
-from flask_llm_cost import ConfigurationError, LLMCost
+from flask_llm_cost import ConfigurationError, LLMCost, LLMCostAdapter
 from flask_llm_cost.capture.clients import UnknownClientError
 from flask_llm_cost.ledger.models import Call
 from flask_llm_cost.testing import Answer, ProviderServer
@@ -380,3 +380,12 @@ def test_uninstrumented_nothing_is_recorded(make_app: Any, provider: ProviderSer
         client.post(url, json=REQUEST)
     with llm_cost.session() as session:
         assert session.query(Call).count() == 1
+
+
+def test_an_adapter_made_by_hand_records_for_the_current_app(
+    app: Any, llm_cost: LLMCost, url: str, calls: ReadCalls
+) -> None:
+    with requests.Session() as session:
+        session.mount("http://", LLMCostAdapter(inner=HTTPAdapter(), tags={"by": "hand"}))
+        session.post(url, json=REQUEST)
+    assert [essence(row) for row in calls()] == [exact(by="hand")]
