@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
-from flask import Flask, current_app
+from flask import Flask, appcontext_pushed, current_app
 from sqlalchemy import URL, make_url
 from sqlalchemy.orm import Session
 
@@ -35,7 +35,7 @@ Guard = TypeVar("Guard", bound=Callable[[], object])
 class LLMCost:
     """What a Flask app spends on LLM APIs.
 
-    ``LLMCost(app)``, or ``LLMCost()`` and ``init_app(app)`` later, after ``SQLAlchemy`` and ``Migrate``.
+    ``LLMCost(app)``, or ``LLMCost()`` and ``init_app(app)`` later, after ``SQLAlchemy``.
     Its verbs work inside an app context; outside one (threads, scripts) whenever this object was
     initialised on exactly one app.
 
@@ -79,8 +79,8 @@ class LLMCost:
         app.extensions[EXTENSION] = State(app, self, settings, prices, ledger, recorder)
         self._apps.add(app)
         app.after_request(tagging.keep_scope_while_streaming)
-        if migrate := app.extensions.get("migrate"):
-            exclude_from_host(migrate.configure_args)
+        if not _keep_out_of_host_migrations(app):
+            appcontext_pushed.connect(_when_migrate_is_there, app)
         if command_group.name not in app.cli.commands:
             app.cli.add_command(command_group)
         instrument.PATCHES.add(self._watch, libraries)
@@ -248,6 +248,21 @@ class LLMCost:
             return None
         apps = tuple(self._apps)
         return state_of(apps[0]) if len(apps) == 1 else None
+
+
+def _keep_out_of_host_migrations(app: Flask) -> bool:
+    """Tell the host's Flask-Migrate, if it is there already, to leave the ledger's tables alone."""
+    migrate = app.extensions.get("migrate")
+    if migrate is None:
+        return False
+    exclude_from_host(migrate.configure_args)
+    return True
+
+
+def _when_migrate_is_there(app: Flask, **_: object) -> None:
+    """``Migrate`` may be initialised after us; ``flask db …`` runs in an app context, so this comes in time."""
+    if _keep_out_of_host_migrations(app):
+        appcontext_pushed.disconnect(_when_migrate_is_there, app)
 
 
 def _ledger_url(app: Flask, settings: Settings) -> URL:

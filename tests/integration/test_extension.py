@@ -123,11 +123,17 @@ def test_an_unknown_bind_is_refused_with_those_there_are(tmp_path: Path) -> None
         LLMCost(app)
 
 
-def test_the_hosts_migrations_are_told_to_leave_our_tables_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ours_first", [False, True], ids=["Migrate, LLMCost", "LLMCost, Migrate"])
+def test_the_hosts_migrations_are_told_to_leave_our_tables_alone(tmp_path: Path, ours_first: bool) -> None:
     app = make_host(tmp_path)
+    if ours_first:
+        LLMCost(app)
     Migrate(app, app.extensions["sqlalchemy"])
-    LLMCost(app)
-    include_name = app.extensions["migrate"].configure_args["include_name"]
+    if not ours_first:
+        LLMCost(app)
+    for _ in range(2):
+        with app.app_context():
+            include_name = app.extensions["migrate"].configure_args["include_name"]
     assert include_name("llm_cost_calls", "table", {}) is False
     assert include_name("users", "table", {}) is True
 
