@@ -15,7 +15,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.orm import Session
 
 from flask_llm_cost import tagging
-from flask_llm_cost.capture import clients, http, httpx, instrument, manual
+from flask_llm_cost.capture import clients, http, httpx, instrument, manual, told
 from flask_llm_cost.capture.exchange import Watch
 from flask_llm_cost.cli import llm_cost as command_group
 from flask_llm_cost.dashboard import blueprint as dashboard
@@ -166,7 +166,7 @@ class LLMCost:
         state = self._enabled_state()
         if state is None:
             return None
-        counts = manual.told(
+        counts = told.told(
             input_tokens=input_tokens,
             output_tokens=output_tokens,
             cache_read_input_tokens=cache_read_input_tokens,
@@ -174,7 +174,7 @@ class LLMCost:
             cache_write_1h_input_tokens=cache_write_1h_input_tokens,
             hidden_output_tokens=hidden_output_tokens,
         )
-        reading = manual.reading_of(
+        reading = told.reading_of(
             provider,
             model,
             counts,
@@ -196,9 +196,9 @@ class LLMCost:
         return manual.track_stream(
             self._enabled_state(),
             provider=str(provider),
-            model=manual.model_of(model),
+            model=told.model_of(model),
             tags=tags,
-            pricing_mode=manual.mode_of(pricing_mode),
+            pricing_mode=told.mode_of(pricing_mode),
         )
 
     def dashboard_guard(self, guard: Guard) -> Guard:

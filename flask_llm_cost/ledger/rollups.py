@@ -6,10 +6,11 @@ Days are those of ``LLM_COST_TIMEZONE``, hours UTC. Unknown costs add nothing an
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from operator import add
+from operator import add, itemgetter
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -32,6 +33,9 @@ COUNTERS = (
 AMOUNTS = (*TOKENS, *(name + "_nano" for name in MONEY))
 SUMS = (*COUNTERS, *AMOUNTS)
 TAG_SUMS = ("calls", "unpriced", "total_tokens", "total_cost_nano")
+
+# Amounts of a row, None where unknown: the sums leave it out.
+_amounts: Callable[[Row], tuple[int | None, ...]] = itemgetter(*AMOUNTS)
 
 # Bin n holds latencies from 1.15**n up to, not including, 1.15**(n + 1) milliseconds.
 _BIN_BOUNDS = tuple(1.15**n for n in range(160))
@@ -67,46 +71,47 @@ def latency_bin(latency_ms: int) -> int:
 def summarise(entries: Iterable[Entry], zone: ZoneInfo, without_tags: Sequence[str] = ()) -> Summary:
     """Add up ``entries``; tag keys in ``without_tags`` get no rollup."""
     summary = Summary()
-    both: dict[tuple[str, str, str, str, str], Sums] = {}
+    both: defaultdict[tuple[str, str, str, str, str], list[Sequence[int | None]]] = defaultdict(list)
     day_of = _days(zone)
     for row, tags in entries:
         tracked_at = str(row["tracked_at"])
         day, hour = day_of(tracked_at), f"{tracked_at[:13]}:00:00.000000"
         mode = str(row["pricing_mode"] or STANDARD)
         provider, model = str(row["provider"]), str(row["model"])
-        sums = [*_counters(row, tags), *[int(row[name] or 0) for name in AMOUNTS]]
-        _add(both, (day, hour, provider, model, mode), sums)
+        both[day, hour, provider, model, mode].append((*_counters(row, tags), *_amounts(row)))
         if row["latency_ms"] is not None:
             _add(summary.latency, (day, provider, model, latency_bin(int(row["latency_ms"]))), [1])
-        _add_tags(summary, day, row, [tag for tag in tags.items() if tag[0] not in without_tags])
+        _add_tags(summary, day, row, tags, without_tags)
     # An hour may lie in two days, where a zone is half an hour off UTC.
-    for (day, hour, *bucket), sums in both.items():
-        provider, model, mode = bucket
+    for (day, hour, provider, model, mode), addends in both.items():
+        sums = [sum(filter(None, column)) for column in zip(*addends, strict=True)]
         _add(summary.daily, (day, provider, model, mode), sums)
         _add(summary.hourly, (hour, provider, model, mode), sums)
+    for (key, day, _), sums in summary.tags.items():
+        _add(summary.tag_keys, (key, day), sums)
     return summary
 
 
-def _add_tags(summary: Summary, day: str, row: Row, tags: list[tuple[str, str]]) -> None:
+def _add_tags(summary: Summary, day: str, row: Row, tags: Mapping[str, str], without: Sequence[str]) -> None:
     sums = [1, int(_unpriced(row)), int(row["total_tokens"] or 0), int(row["total_cost_nano"] or 0)]
-    for key, value in tags:
-        _add(summary.tags, (key, day, value), sums)
-        _add(summary.tag_keys, (key, day), sums)
+    for key, value in tags.items():
+        if key not in without:
+            _add(summary.tags, (key, day, value), sums)
 
 
-def _counters(row: Row, tags: Mapping[str, str]) -> Sums:
-    error = row["status"] == "error"
-    return [
-        1,
-        int(error),
-        int(_unpriced(row)),
-        int(row["cost_status"] == "estimated"),
-        int(bool(row["stream"])),
-        int(bool(row["stream"]) and row["usage_source"] == "unknown" and not error),
-        int(not tags),
-        int(row["latency_ms"] is None),
-        int(row["provider_response_id"] is None),
-    ]
+def _counters(row: Row, tags: Mapping[str, str]) -> Sequence[bool]:
+    error, streams = row["status"] == "error", bool(row["stream"])
+    return (
+        True,
+        error,
+        _unpriced(row),
+        row["cost_status"] == "estimated",
+        streams,
+        streams and row["usage_source"] == "unknown" and not error,
+        not tags,
+        row["latency_ms"] is None,
+        row["provider_response_id"] is None,
+    )
 
 
 def _unpriced(row: Row) -> bool:

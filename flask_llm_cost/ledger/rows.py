@@ -21,6 +21,7 @@ from flask_llm_cost.ledger.models import Call
 
 Plain = str | int | bool | None
 Row = dict[str, Plain]
+Values = tuple[Plain, ...]
 
 # What a row may hold at most: far above any real call, and low enough that a day's sum stays within
 # 63 bits. SQLite would turn an overflowing sum into a float without a word.
@@ -45,12 +46,12 @@ MONEY = (
 )
 _MONEY_COLUMNS = tuple((name, name + "_nano") for name in MONEY)
 _TIMES = ("latency_ms", "first_token_ms")
-_TEXTS: tuple[tuple[str, int, bool], ...] = tuple(
-    (column.name, column.type.length, bool(column.nullable))
+_DEFAULTS = {"operation": "chat", "status": "ok", "usage_source": "unknown", "captured_by": "manual"}
+_TEXTS: tuple[tuple[str, int, bool, str | None], ...] = tuple(
+    (column.name, column.type.length, not column.nullable and column.name not in _DEFAULTS, _DEFAULTS.get(column.name))
     for column in Call.__table__.columns
     if isinstance(column.type, String) and column.type.length
 )
-_DEFAULTS = {"operation": "chat", "status": "ok", "usage_source": "unknown", "captured_by": "manual"}
 
 
 def _plain(value: object) -> object:
@@ -99,9 +100,14 @@ def entry_of(packed: Mapping[str, Any], recorded_at: str) -> Entry:
 
 
 def _add_texts(row: Row, packed: Mapping[str, Any]) -> None:
-    for name, length, nullable in _TEXTS:
+    for name, length, is_required, default in _TEXTS:
         value = packed.get(name)
-        row[name] = _absent(name, nullable) if value is None else _fit(value, length)
+        if value is not None:
+            row[name] = _fit(value, length)
+        elif is_required:
+            raise KeyError(name)
+        else:
+            row[name] = default
 
 
 def _add_amounts(row: Row, packed: Mapping[str, Any]) -> None:
@@ -156,14 +162,6 @@ def _cleaned(value: object) -> object:
     if isinstance(value, float) and not Decimal(value).is_finite():
         return None
     return value
-
-
-def _absent(name: str, nullable: bool) -> str | None:
-    if nullable:
-        return None
-    if name in _DEFAULTS:
-        return _DEFAULTS[name]
-    raise KeyError(name)
 
 
 def _fit(value: Any, length: int) -> str:

@@ -15,10 +15,11 @@ from sqlalchemy import Connection, literal, select
 
 from flask_llm_cost.ledger.dialects import Dialect
 from flask_llm_cost.ledger.rollups import OTHER_VALUES, TAG_SUMS, Summary, Sums
-from flask_llm_cost.ledger.rows import Row, tag_digest
+from flask_llm_cost.ledger.rows import Values, tag_digest
 
 # One IN list: well under the parameters that any database takes.
 _AT_ONCE = 1000
+_COLUMNS = ("digest", "value", *TAG_SUMS)
 
 Tag = tuple[str, str]
 DayTag = tuple[str, str, str]
@@ -26,10 +27,10 @@ DayTag = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class TagRollups:
-    """Rows of the three tag rollups, in the order of their keys."""
+    """Rows of the three tag rollups, in the order of their keys: days and months as key, bucket and ``_COLUMNS``."""
 
-    daily: Sequence[Row]
-    monthly: Sequence[Row]
+    daily: Sequence[Values]
+    monthly: Sequence[Values]
     keys: Mapping[tuple[str, str], Sums]
 
 
@@ -40,17 +41,12 @@ def write_tags(dialect: Dialect, connection: Connection, calls: Iterable[tuple[i
         return
     digests = {tag: tag_digest(*tag) for tag in dict.fromkeys(tag for _, tag in carried)}
     ids = _tag_ids(dialect, connection, digests.values())
-    missing: list[Row] = [
-        {"key": key, "value": value, "digest": digest} for (key, value), digest in digests.items() if digest not in ids
-    ]
+    missing = sorted((digest, *tag) for tag, digest in digests.items() if digest not in ids)
     if missing:
-        missing.sort(key=lambda row: str(row["digest"]))
-        dialect.insert(connection, "llm_cost_tags", missing)
-        ids |= _tag_ids(dialect, connection, (str(row["digest"]) for row in missing))
+        dialect.insert(connection, "llm_cost_tags", ("digest", "key", "value"), missing)
+        ids |= _tag_ids(dialect, connection, (digest for digest, *_ in missing))
     links = sorted((ids[digests[tag]], call_id) for call_id, tag in carried)
-    dialect.insert(
-        connection, "llm_cost_call_tags", [{"tag_id": tag_id, "call_id": call_id} for tag_id, call_id in links]
-    )
+    dialect.insert(connection, "llm_cost_call_tags", ("tag_id", "call_id"), links)
 
 
 def tag_rollups(dialect: Dialect, connection: Connection, summary: Summary, cap: int) -> TagRollups:
@@ -64,19 +60,16 @@ def tag_rollups(dialect: Dialect, connection: Connection, summary: Summary, cap:
         digest = digests.get((key, kept)) or tag_digest(key, kept)
         _add(daily, (key, day, digest), kept, sums)
         _add(monthly, (key, f"{day[:7]}-01", digest), kept, sums)
-    return TagRollups(_rows("day", daily), _rows("month", monthly), summary.tag_keys)
+    return TagRollups(_rows(daily), _rows(monthly), summary.tag_keys)
 
 
 def add_tag_rollups(dialect: Dialect, connection: Connection, rollups: TagRollups) -> None:
     """Add the rows; a day's new values count toward its key's ``distinct_values``."""
-    new = dialect.add_tags(connection, rollups.daily)
-    values = Counter((row["key"], row["day"]) for row in new if row["value"] != OTHER_VALUES)
-    dialect.add(connection, "llm_cost_tag_monthly", rollups.monthly)
-    keys: list[Row] = [
-        {"key": key, "day": day, **dict(zip(TAG_SUMS, sums, strict=True)), "distinct_values": values[key, day]}
-        for (key, day), sums in sorted(rollups.keys.items())
-    ]
-    dialect.add(connection, "llm_cost_tag_key_daily", keys)
+    new = dialect.add_tags(connection, ("key", "day", *_COLUMNS), rollups.daily)
+    values = Counter((key, day) for key, day, _, value, *_ in new if value != OTHER_VALUES)
+    dialect.add(connection, "llm_cost_tag_monthly", ("key", "month", *_COLUMNS), rollups.monthly)
+    keys: list[Values] = [(*key, *sums, values[key]) for key, sums in sorted(rollups.keys.items())]
+    dialect.add(connection, "llm_cost_tag_key_daily", ("key", "day", *TAG_SUMS, "distinct_values"), keys)
 
 
 def _folded(
@@ -130,7 +123,7 @@ def _tag_ids(dialect: Dialect, connection: Connection, digests: Iterable[str]) -
     ids: dict[str, int] = {}
     for part in _parts(list(digests)):
         held = connection.execute(select(table.c.digest, table.c.id).where(table.c.digest.in_(part)))
-        ids |= {tag.digest: tag.id for tag in held}
+        ids |= {tag[0]: tag[1] for tag in held}
     return ids
 
 
@@ -143,6 +136,5 @@ def _add(held: dict[DayTag, tuple[str, Sums]], key: DayTag, value: str, sums: Su
     held[key] = (value, sums if before is None else list(map(add, before[1], sums)))
 
 
-def _rows(bucket: str, held: Mapping[DayTag, tuple[str, Sums]]) -> list[Row]:
-    names = ("key", bucket, "digest", "value", *TAG_SUMS)
-    return [dict(zip(names, (*key, value, *sums), strict=True)) for key, (value, sums) in sorted(held.items())]
+def _rows(held: Mapping[DayTag, tuple[str, Sums]]) -> list[Values]:
+    return [(*key, held[key][0], *held[key][1]) for key in sorted(held)]

@@ -17,7 +17,7 @@ from flask_llm_cost.ledger.dialects import Dialect, dialect_of
 from flask_llm_cost.ledger.engine import Engines
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.ledger.rollups import SUMS, Summary, summarise
-from flask_llm_cost.ledger.rows import Entry, Row, clean_text, entry_of, pack, utc_text
+from flask_llm_cost.ledger.rows import Entry, Row, Values, clean_text, entry_of, pack, utc_text
 from flask_llm_cost.settings import Settings
 
 BATCH = 500
@@ -104,11 +104,11 @@ class Writer:
         return len(new)
 
     def _add_rollups(self, connection: Connection, summary: Summary) -> None:
-        bucket = ("provider", "model", "pricing_mode")
-        self.dialect.add(connection, "llm_cost_daily", keyed(("day", *bucket), SUMS, summary.daily))
-        self.dialect.add(connection, "llm_cost_hourly", keyed(("hour", *bucket), SUMS, summary.hourly))
-        bins = keyed(("day", "provider", "model", "bin"), ("calls",), summary.latency)
-        self.dialect.add(connection, "llm_cost_latency_daily", bins)
+        columns = ("provider", "model", "pricing_mode", *SUMS)
+        self.dialect.add(connection, "llm_cost_daily", ("day", *columns), keyed(summary.daily))
+        self.dialect.add(connection, "llm_cost_hourly", ("hour", *columns), keyed(summary.hourly))
+        bins = ("day", "provider", "model", "bin", "calls")
+        self.dialect.add(connection, "llm_cost_latency_daily", bins, keyed(summary.latency))
 
     def _check_zone(self, connection: Connection) -> None:
         if self._zone_checked:
@@ -135,7 +135,6 @@ def write_batch(engines: Engines, events: Iterable[Event], settings: Settings) -
     return sum(writer.write_batch(packed[start : start + BATCH]) for start in range(0, len(packed), BATCH))
 
 
-def keyed(keys: Sequence[str], sums: Sequence[str], held: Mapping[Any, Sequence[int]]) -> list[Row]:
-    """``held`` as rows, in the order of their keys."""
-    names = (*keys, *sums)
-    return [dict(zip(names, (*key, *values), strict=True)) for key, values in sorted(held.items())]
+def keyed(held: Mapping[Any, Sequence[int]]) -> list[Values]:
+    """``held`` as rows of key and sums, in the order of their keys."""
+    return [(*key, *held[key]) for key in sorted(held)]

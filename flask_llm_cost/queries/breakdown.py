@@ -11,8 +11,9 @@ from typing import Any
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
+from flask_llm_cost.ledger.dialects import dialect_in
 from flask_llm_cost.ledger.models import Call, TagDaily, TagKeyDaily
-from flask_llm_cost.queries.conditions import UNPRICED, during, narrowed, tag_value
+from flask_llm_cost.queries.conditions import UNPRICED, during, narrowed
 from flask_llm_cost.queries.filters import Filters
 from flask_llm_cost.queries.group import Group
 from flask_llm_cost.queries.period import Span, spans
@@ -127,8 +128,9 @@ def _covered(session: Session, key: str, first: date, last: date) -> Spend:
 def _tagged_calls(
     session: Session, filters: Filters, key: str, start: datetime, end: datetime
 ) -> Iterable[tuple[str | None, Spend]]:
+    name = dialect_in(session).tag_value(key)
     calls = (
-        select(tag_value(session, key).label("name"), UNPRICED.label("is_unpriced"), Call.total_tokens, Call.total_cost)
+        select(name.label("name"), UNPRICED.label("is_unpriced"), Call.total_tokens, Call.total_cost)
         .where(during(start, end), *narrowed(session, filters))
         .subquery()
     )

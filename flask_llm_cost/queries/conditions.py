@@ -1,15 +1,14 @@
-"""SQL conditions: filters as what the tables understand. Dialect differences of tags end here."""
+"""SQL conditions: filters as what the tables understand."""
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, exists, func, not_, or_, select, type_coerce
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, not_, or_
 from sqlalchemy.orm import Session
 
-from flask_llm_cost.ledger.models import Call, CallTag, Tag
+from flask_llm_cost.ledger.dialects import dialect_in
+from flask_llm_cost.ledger.models import Call
 from flask_llm_cost.queries.filters import Filters, Status
 
 UNPRICED = Call.cost_status.in_(("unknown", "partial"))
@@ -23,8 +22,9 @@ def during(start: datetime, end: datetime) -> ColumnElement[bool]:
 
 def narrowed(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
     """The conditions on ``calls`` of everything but the period."""
-    conditions = [filter_tag(session, key, value) for key, value in filters.tags]
-    conditions += [not_(carries_tag_key(session, key)) for key in filters.without_tags]
+    dialect = dialect_in(session)
+    conditions = [dialect.filter_tag(key, value) for key, value in filters.tags]
+    conditions += [not_(dialect.carries_tag_key(key)) for key in filters.without_tags]
     if filters.provider is not None:
         conditions.append(Call.provider == filters.provider)
     if filters.model is not None:
@@ -54,41 +54,4 @@ def _contains(text: str) -> ColumnElement[bool]:
     return or_(
         Call.model.icontains(text, autoescape=True),
         Call.provider_response_id.icontains(text, autoescape=True),
-    )
-
-
-def tag_digest(key: str, value: str) -> str:
-    """What identifies a (key, value) in the tag tables."""
-    return hashlib.sha256(f"{key}\0{value}".encode()).hexdigest()
-
-
-def _has_json_index(session: Session) -> bool:
-    return session.get_bind().dialect.name == "postgresql"
-
-
-def filter_tag(session: Session, key: str, value: str) -> ColumnElement[bool]:
-    """Calls that carry the tag: through the GIN index on PostgreSQL, through the tag tables elsewhere."""
-    if _has_json_index(session):
-        return type_coerce(Call.tags, JSONB()).contains({key: value})
-    carriers = select(CallTag.call_id).join(Tag, Tag.id == CallTag.tag_id).where(Tag.digest == tag_digest(key, value))
-    return Call.id.in_(carriers)
-
-
-def carries_tag_key(session: Session, key: str) -> ColumnElement[bool]:
-    """Calls that carry the key, whatever its value."""
-    if _has_json_index(session):
-        return func.jsonb_extract_path_text(Call.tags, key).is_not(None)
-    return exists().where(CallTag.call_id == Call.id, Tag.id == CallTag.tag_id, Tag.key == key).correlate(Call)
-
-
-def tag_value(session: Session, key: str) -> ColumnElement[str | None]:
-    """The value of a tag key on each call; NULL where it has none."""
-    if _has_json_index(session):
-        return func.jsonb_extract_path_text(Call.tags, key)
-    return (
-        select(Tag.value)
-        .join(CallTag, CallTag.tag_id == Tag.id)
-        .where(CallTag.call_id == Call.id, Tag.key == key)
-        .correlate(Call)
-        .scalar_subquery()
     )

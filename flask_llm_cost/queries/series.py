@@ -11,10 +11,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, Select, and_, case, func, literal, or_, select, union_all
 from sqlalchemy.orm import Session
 
+from flask_llm_cost.ledger.dialects import dialect_in
 from flask_llm_cost.ledger.models import Call, Daily, Hourly, TagDaily, TagKeyDaily
+from flask_llm_cost.ledger.rows import tag_digest
 from flask_llm_cost.ledger.types import UTCDateTime
 from flask_llm_cost.queries.breakdown import Spend, spend_of
-from flask_llm_cost.queries.conditions import UNPRICED, narrowed, tag_digest, tag_value
+from flask_llm_cost.queries.conditions import UNPRICED, narrowed
 from flask_llm_cost.queries.filters import Filters
 from flask_llm_cost.queries.group import Group
 from flask_llm_cost.queries.period import DAY, HOUR, Period
@@ -119,7 +121,7 @@ def _untagged_costs(session: Session, filters: Filters, key: str) -> Iterator[tu
 def _call_costs(
     session: Session, filters: Filters, group: Group, names: Sequence[str | None]
 ) -> Iterator[tuple[int, str | None, Decimal | None]]:
-    name = tag_value(session, group.key) if group.dimension == "tag" else getattr(Call, group.dimension)
+    name = dialect_in(session).tag_value(group.key) if group.dimension == "tag" else getattr(Call, group.dimension)
     calls = _bucketed(session, filters, filters.period).add_columns(name.label("name")).subquery()
     wanted = [calls.c.name.in_([each for each in names if each is not None])]
     if None in names:

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from flask_llm_cost.errors import StorageError
 from flask_llm_cost.ledger import Ledger
-from flask_llm_cost.ledger.dialects import dialect_of
+from flask_llm_cost.ledger.dialects import dialect_in
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.ledger.models import (
     Call,
@@ -174,14 +174,18 @@ def test_values_past_the_cap_share_other(open_ledger: Any, database_url: Any, ma
 
 
 def test_tags_are_found_by_the_index_of_each_database(ledger: Ledger, make_event: MakeEvent) -> None:
-    """``filter_tag`` finds exactly the calls that carry the tag, odd characters included."""
+    """Conditions on tags mean exactly the calls that carry them, odd characters included."""
     odd = "ü'\"\\ %_ 🦊"
     one, other = make_event(tags={"user": odd, "env": "prod"}), make_event(tags={"user": "x"})
     ledger.write([one, other])
-    dialect = dialect_of(ledger.engine.dialect.name)
     with ledger.session() as session:
+        dialect = dialect_in(session)
         assert session.scalars(select(Call.event_id).where(dialect.filter_tag("user", odd))).all() == [one.event_id]
         assert session.scalars(select(Call.event_id).where(dialect.filter_tag("env", odd))).all() == []
+        assert session.scalars(select(Call.event_id).where(dialect.carries_tag_key("env"))).all() == [one.event_id]
+        assert session.scalars(select(Call.event_id).where(~dialect.carries_tag_key("env"))).all() == [other.event_id]
+        values = session.execute(select(Call.event_id, dialect.tag_value("env"), dialect.tag_value("user"))).all()
+        assert {row[0]: row[1:] for row in values} == {one.event_id: ("prod", odd), other.event_id: (None, "x")}
         pairs = session.execute(select(Tag.key, Tag.value).join(CallTag, CallTag.tag_id == Tag.id)).all()
         assert sorted(pairs) == ([("env", "prod"), ("user", "x"), ("user", odd)] if dialect.keeps_tag_tables else [])
 
