@@ -86,7 +86,9 @@ class LLMCost:
         instrument.PATCHES.add(self._watch, libraries)
 
     def instrument(self, *names: str) -> None:
-        """Watch SDKs ("openai", "anthropic", "google-genai") or HTTP libraries ("httpx", "requests"), or "all".
+        """Watch SDKs ("openai", "anthropic", "google-genai", "boto3"), HTTP libraries ("httpx", …), or "all".
+
+        The HTTP libraries are "httpx" with "httpx2", "requests", "aiohttp" and "botocore".
 
         Raises:
             ConfigurationError: a name is unknown, or an SDK is not installed or too old.
@@ -99,7 +101,7 @@ class LLMCost:
         instrument.PATCHES.remove(self._watch)
 
     def wrap(self, client: Client, *, tags: TagsArgument = None) -> Client:
-        """Watch every call of one client: an SDK's, a requests session, or an httpx or httpx2 client.
+        """Watch every call of one client: an SDK's, a requests or aiohttp session, an httpx or httpx2 client.
 
         Returns:
             the same client.

@@ -10,6 +10,8 @@ import requests
 import wrapt
 
 from flask_llm_cost.capture import http
+from flask_llm_cost.capture.aiohttp import AiohttpSession, SessionRequest
+from flask_llm_cost.capture.botocore import APICall, BotocoreClient, is_bedrock
 from flask_llm_cost.capture.exchange import Watch
 from flask_llm_cost.capture.httpx import FAMILIES, Send
 from flask_llm_cost.errors import LLMCostError
@@ -54,14 +56,20 @@ def wrap(client: object, watch: Watch, tags: TagsArgument = None) -> None:
     if isinstance(client, requests.Session):
         http.mount(client, watch, tags=tags)
         return
+    if _is_one(client, ("aiohttp",), ("ClientSession",)):
+        _wrap_session(client, SessionRequest(watch, provider="", tags=tags))
+        return
+    if is_bedrock(client):
+        _wrap_api_call(client, APICall(watch, tags=tags))
+        return
     provider = provider_of(client)
-    found = False
+    found = _wrap_coming_sessions(client, SessionRequest(watch, provider=provider, tags=tags))
     for http_client in _http_clients(client):
         found = True
         _wrap_send(http_client, Send(watch, provider=provider, tags=tags))
     if not found:
         raise UnknownClientError(
-            f"wrap() found no httpx, httpx2 or requests client in "
+            f"wrap() found no httpx, httpx2, requests, aiohttp or bedrock-runtime client in "
             f"{type(client).__module__}.{type(client).__qualname__}. "
             f"Use llm_cost.instrument(…), or llm_cost.track(…) for calls that go another way."
         )
@@ -94,9 +102,13 @@ def _http_clients(client: object) -> Iterator[Any]:
 
 
 def _is_http_client(candidate: object) -> bool:
+    return _is_one(candidate, FAMILIES, ("Client", "AsyncClient"))
+
+
+def _is_one(candidate: object, packages: tuple[str, ...], names: tuple[str, ...]) -> bool:
+    """Whether an object is of a class of that name from that package, without importing the package."""
     return any(
-        base.__module__.partition(".")[0] in FAMILIES and base.__name__ in ("Client", "AsyncClient")
-        for base in type(candidate).__mro__
+        base.__module__.partition(".")[0] in packages and base.__name__ in names for base in type(candidate).__mro__
     )
 
 
@@ -114,4 +126,46 @@ def _wrap_send(http_client: Any, send: Send) -> None:
 class _WrappedSend(wrapt.FunctionWrapper[Any, Any]):
     def __init__(self, send: Any, watching: Send, is_async: bool) -> None:
         super().__init__(send, watching.asynchronous if is_async else watching.sync)
+        self._self_watching = watching
+
+
+def _wrap_session(session: AiohttpSession, request: SessionRequest) -> None:
+    current = session._request  # noqa: SLF001 - where every verb of a session ends
+    if isinstance(current, _WrappedRequest):
+        if current._self_watching is request:  # noqa: SLF001
+            return
+        current = current.__wrapped__
+    # Past the session's own __setattr__, which warns about every attribute that aiohttp does not know.
+    object.__setattr__(session, "_request", _WrappedRequest(current, request))
+
+
+def _wrap_coming_sessions(client: object, request: SessionRequest) -> bool:
+    """google-genai makes an aiohttp session per event loop when one is first needed, and asks itself for it."""
+    holder: Any = getattr(client, "_api_client", None)
+    current = getattr(holder, "_get_aiohttp_session", None)
+    if current is None:
+        return False
+    if isinstance(current, _WrappedRequest):
+        current = current.__wrapped__
+
+    async def get(inner: Any, _holder: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        session = await inner(*args, **kwargs)
+        if _is_one(session, ("aiohttp",), ("ClientSession",)):
+            _wrap_session(session, request)
+        return session
+
+    holder._get_aiohttp_session = _WrappedRequest(current, get)  # noqa: SLF001
+    return True
+
+
+def _wrap_api_call(client: BotocoreClient, call: APICall) -> None:
+    current = client._make_api_call  # noqa: SLF001 - where every method of a client ends
+    if isinstance(current, _WrappedRequest):
+        current = current.__wrapped__
+    client._make_api_call = _WrappedRequest(current, call)  # noqa: SLF001
+
+
+class _WrappedRequest(wrapt.FunctionWrapper[Any, Any]):
+    def __init__(self, request: Any, watching: Any) -> None:
+        super().__init__(request, watching)
         self._self_watching = watching

@@ -153,11 +153,13 @@ class Exchange:
     def _record(self, reading: Reading, now: float) -> None:
         if reading.status == "error" and not self._state.settings.record_errors and not reading.usage:
             return
+        # A whole answer has no first token, even where the app reads it piece by piece.
+        first_byte = self._first_byte if reading.stream else None
         self._state.recorder.record(
             reading,
             tracked_at=self._tracked_at,
             latency_ms=_milliseconds(now - self._sent),
-            first_token_ms=_milliseconds(self._first_byte - self._sent) if self._first_byte is not None else None,
+            first_token_ms=_milliseconds(first_byte - self._sent) if first_byte is not None else None,
             tags=self._tags,
             host=self._host,
             captured_by=self._target.captured_by,
@@ -274,6 +276,28 @@ class sending:
         _sending.reset(self._token)
         if error is not None:
             self._exchange.fail(error)
+
+
+class guarded:
+    """While inside, what fails in following an answer is logged, and never the app's to see.
+
+    The call is recorded with what is known by then.
+    """
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> bool:
+        if not isinstance(error, Exception) or isinstance(error, LLMCostError):
+            return False
+        log.error("Following an answer failed; it is recorded without its usage.", exc_info=error)
+        self._exchange.finish(b"")
+        return True
 
 
 def _milliseconds(seconds: float) -> int:

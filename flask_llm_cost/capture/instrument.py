@@ -8,7 +8,6 @@ installed, new enough, and sitting on a library that is watched.
 from __future__ import annotations
 
 import importlib.util
-import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -20,13 +19,13 @@ from weakref import ReferenceType, ref
 import wrapt
 from packaging.version import InvalidVersion, Version
 
+from flask_llm_cost.capture.aiohttp import SessionRequest
+from flask_llm_cost.capture.botocore import APICall
 from flask_llm_cost.capture.exchange import Watch
 from flask_llm_cost.capture.http import SessionSend
 from flask_llm_cost.capture.httpx import Send
 from flask_llm_cost.errors import ConfigurationError
 from flask_llm_cost.state import State
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +43,16 @@ class SDK:
     libraries: tuple[str, ...]
 
 
-LIBRARIES = ("httpx", "httpx2", "requests")
+LIBRARIES = ("httpx", "httpx2", "requests", "aiohttp", "botocore")
+# The module that holds what is patched, where it is not the library's own.
+_MODULES = {"botocore": "botocore.client"}
 SDKS = {
     "openai": SDK("openai", "2.0", ("httpx", "httpx2")),
     "anthropic": SDK("anthropic", "0.70", ("httpx", "httpx2")),
-    "google-genai": SDK("google-genai", "1.40", ("httpx", "httpx2")),
+    "google-genai": SDK("google-genai", "1.40", ("httpx", "httpx2", "aiohttp")),
+    "boto3": SDK("botocore", "1.31.57", ("botocore",)),
 }
-ALIASES = {"google": "google-genai", "gemini": "google-genai", "google_genai": "google-genai"}
+ALIASES = {"google": "google-genai", "gemini": "google-genai", "google_genai": "google-genai", "bedrock": "boto3"}
 
 
 def names(asked: Iterable[object]) -> tuple[str, ...]:
@@ -62,8 +64,8 @@ def names(asked: Iterable[object]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for name in _flat(asked):
         if name == "all":
-            found.update(dict.fromkeys(sdk for sdk in SDKS if _version(SDKS[sdk].distribution) is not None))
-            found.update(dict.fromkeys(("httpx", "requests")))
+            found.update(dict.fromkeys(sdk for sdk in SDKS if _is_to_be_checked(SDKS[sdk])))
+            found.update(dict.fromkeys(library for library in LIBRARIES if importlib.util.find_spec(library)))
             continue
         resolved = ALIASES.get(name, name)
         if resolved not in SDKS and resolved not in LIBRARIES:
@@ -73,6 +75,11 @@ def names(asked: Iterable[object]) -> tuple[str, ...]:
             )
         found[resolved] = None
     return tuple(found)
+
+
+def _is_to_be_checked(sdk: SDK) -> bool:
+    """Whether "all" takes an SDK: an old botocore is no fault in an app that never asks Bedrock."""
+    return sdk.distribution not in LIBRARIES and _version(sdk.distribution) is not None
 
 
 def _flat(asked: Iterable[object]) -> Iterable[str]:
@@ -91,9 +98,11 @@ def check(name: str) -> tuple[str, ...]:
     Raises:
         ConfigurationError: it is not installed, too old, or on no library that can be watched.
     """
-    if name == "requests":
-        return ("requests",)
     if name in LIBRARIES:
+        if not importlib.util.find_spec(name):
+            raise ConfigurationError(
+                f"instrument({name!r}): the package {name} is not installed. Install it, or leave {name!r} out."
+            )
         return ("httpx", "httpx2") if name == "httpx" else (name,)
     sdk = SDKS[name]
     version = _version(sdk.distribution)
@@ -108,11 +117,6 @@ def check(name: str) -> tuple[str, ...]:
         )
     if not any(importlib.util.find_spec(library) for library in sdk.libraries):
         raise ConfigurationError(f"instrument({name!r}): none of {', '.join(sdk.libraries)} is installed.")
-    if name == "google-genai" and importlib.util.find_spec("aiohttp"):
-        log.warning(
-            "google-genai sends its async calls through aiohttp where that is installed, and aiohttp is not watched "
-            "yet: those calls are not recorded. Pass HttpOptions(httpx_async_client=…) to keep them on httpx."
-        )
     return sdk.libraries
 
 
@@ -151,10 +155,14 @@ class Patches:
                 self._watching[library] = tuple(each for each in watching if each() not in (None, watch))
 
     def _patch(self, module: Any) -> None:
-        library = module.__name__
+        library = module.__name__.partition(".")[0]
         chooser = Watch(lambda: self._resolve(library))
         if library == "requests":
             _patch_once(module.Session, SessionSend(chooser))
+        elif library == "aiohttp":
+            _patch_once(module.ClientSession, SessionRequest(chooser), "_request")
+        elif library == "botocore":
+            _patch_once(module.BaseClient, APICall(chooser), "_make_api_call")
         else:
             send = Send(chooser)
             _patch_once(module.Client, send.sync)
@@ -180,14 +188,15 @@ class _PatchedSend(wrapt.FunctionWrapper[Any, Any]):
     """Marks a send function as patched."""
 
 
-def _patch_once(owner: Any, wrapper: Callable[..., Any]) -> None:
+def _patch_once(owner: Any, wrapper: Callable[..., Any], name: str = "send") -> None:
     # Looked up on the class itself: httpx2 may be imported under the name of httpx.
-    if not isinstance(vars(owner).get("send"), _PatchedSend):
-        owner.send = _PatchedSend(vars(owner)["send"], wrapper)
+    if not isinstance(vars(owner).get(name), _PatchedSend):
+        setattr(owner, name, _PatchedSend(vars(owner)[name], wrapper))
 
 
 def _when_imported(library: str, patch: Callable[[Any], None]) -> None:
-    if library in sys.modules:
-        patch(sys.modules[library])
+    module = _MODULES.get(library, library)
+    if module in sys.modules:
+        patch(sys.modules[module])
     elif importlib.util.find_spec(library) is not None:
-        wrapt.register_post_import_hook(patch, library)
+        wrapt.register_post_import_hook(patch, module)

@@ -9,14 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from urllib.parse import unquote
 
+from flask_llm_cost.providers import endings as at
 from flask_llm_cost.providers.anthropic import AnthropicMessages
+from flask_llm_cost.providers.bedrock import BedrockConverse
+from flask_llm_cost.providers.bedrock_invoke import BedrockInvoke
+from flask_llm_cost.providers.cohere import Cohere
 from flask_llm_cost.providers.deepseek import DeepSeekChat
 from flask_llm_cost.providers.gemini import GeminiContent
 from flask_llm_cost.providers.groq import GroqChat
+from flask_llm_cost.providers.ollama import Ollama
+from flask_llm_cost.providers.openai_audio import OpenAISpeech, OpenAITranscription
 from flask_llm_cost.providers.openai_chat import OpenAIChat
 from flask_llm_cost.providers.openai_embeddings import OpenAIEmbeddings
+from flask_llm_cost.providers.openai_images import OpenAIImages
+from flask_llm_cost.providers.openai_moderations import OpenAIModerations
 from flask_llm_cost.providers.openai_responses import OpenAIResponses
 from flask_llm_cost.providers.openrouter import OpenRouterChat
 from flask_llm_cost.providers.together import TogetherChat
@@ -39,19 +46,41 @@ class Route:
     operation: str
 
 
-# What a path ends in → the operation it is. The names are those of ``ending_of``.
-CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS = "chat/completions", "completions", "responses", "embeddings"
-MESSAGES, GENERATE, RAW_PREDICT = "v1/messages", "generateContent", "rawPredict"
-_OPERATIONS = {COMPLETIONS: "text_completion", EMBEDDINGS: "embeddings", GENERATE: "generate_content"}
-
 Formats = Mapping[str, WireFormat]
 
+_CHAT, _IMAGES, _TRANSCRIPTION = OpenAIChat(), OpenAIImages(), OpenAITranscription()
 _OPENAI: Formats = MappingProxyType(
-    {CHAT: OpenAIChat(), COMPLETIONS: OpenAIChat(), RESPONSES: OpenAIResponses(), EMBEDDINGS: OpenAIEmbeddings()}
+    {
+        at.CHAT: _CHAT,
+        at.COMPLETIONS: _CHAT,
+        at.RESPONSES: OpenAIResponses(),
+        at.EMBEDDINGS: OpenAIEmbeddings(),
+        at.TRANSCRIPTIONS: _TRANSCRIPTION,
+        at.TRANSLATIONS: _TRANSCRIPTION,
+        at.SPEECH: OpenAISpeech(),
+        at.GENERATIONS: _IMAGES,
+        at.EDITS: _IMAGES,
+        at.VARIATIONS: _IMAGES,
+        at.MODERATIONS: OpenAIModerations(),
+    }
 )
-_ANTHROPIC: Formats = MappingProxyType({MESSAGES: AnthropicMessages()})
-_GEMINI: Formats = MappingProxyType({GENERATE: GeminiContent()})
-_EVERY: Formats = MappingProxyType({**_OPENAI, **_ANTHROPIC, **_GEMINI, RAW_PREDICT: _ANTHROPIC[MESSAGES]})
+_ANTHROPIC: Formats = MappingProxyType({at.MESSAGES: AnthropicMessages()})
+_GEMINI: Formats = MappingProxyType({at.GENERATE: GeminiContent()})
+_OLLAMA: Formats = MappingProxyType(dict.fromkeys((at.OLLAMA_CHAT, at.OLLAMA_GENERATE, at.OLLAMA_EMBED), Ollama()))
+_COHERE: Formats = MappingProxyType(dict.fromkeys((at.COHERE_CHAT, at.COHERE_EMBED, at.COHERE_RERANK), Cohere()))
+_INVOKE = BedrockInvoke()
+_BEDROCK: Formats = MappingProxyType({at.CONVERSE: BedrockConverse(), at.INVOKE: _INVOKE, at.INVOKE_EMBEDDING: _INVOKE})
+_EVERY: Formats = MappingProxyType(
+    {
+        **_OPENAI,
+        **_ANTHROPIC,
+        **_GEMINI,
+        **_OLLAMA,
+        **_COHERE,
+        **_BEDROCK,
+        at.RAW_PREDICT: _ANTHROPIC[at.MESSAGES],
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +91,29 @@ class Service:
         provider: our name of who answers there.
         formats: by what the path ends in.
         paths: the only paths that count, where an ending is too little to go by.
+        within: what the host's name must contain, where its ending is too little to go by.
     """
 
     provider: str
     formats: Formats
     paths: frozenset[str] | None = None
+    within: str = ""
 
 
 def _like_openai(provider: str, chat: WireFormat | None = None, others: Formats = _OPENAI) -> Service:
-    own = {} if chat is None else {CHAT: chat, COMPLETIONS: chat}
+    own = {} if chat is None else {at.CHAT: chat, at.COMPLETIONS: chat}
     return Service(provider, MappingProxyType({**others, **own}))
 
 
 _OPENAI_ITSELF = Service(
     "openai",
     _OPENAI,
-    frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"}),
+    frozenset(f"/v1/{ending}" for ending in _OPENAI),
 )
 _AZURE = Service("azure", MappingProxyType({**_OPENAI, **_ANTHROPIC}))
-_VERTEX = Service("vertex", MappingProxyType({**_OPENAI, **_GEMINI, RAW_PREDICT: _ANTHROPIC[MESSAGES]}))
+_VERTEX = Service("vertex", MappingProxyType({**_OPENAI, **_GEMINI, at.RAW_PREDICT: _ANTHROPIC[at.MESSAGES]}))
+_COHERE_ITSELF = _like_openai("cohere", others=MappingProxyType({**_OPENAI, **_COHERE}))
+_RUNTIME = Service("bedrock", _BEDROCK, within="bedrock-runtime")
 _TOGETHER = _like_openai("together", TogetherChat())
 
 _SERVICES: Mapping[str, Service] = MappingProxyType(
@@ -102,6 +135,9 @@ _SERVICES: Mapping[str, Service] = MappingProxyType(
         "api.perplexity.ai": _like_openai("perplexity"),
         "api.cerebras.ai": _like_openai("cerebras"),
         "api.voyageai.com": _like_openai("voyage"),
+        "api.cohere.com": _COHERE_ITSELF,
+        "api.cohere.ai": _COHERE_ITSELF,
+        "ollama.com": Service("ollama", MappingProxyType({**_OPENAI, **_OLLAMA})),
     }
 )
 _ENDINGS: Mapping[str, Service] = MappingProxyType(
@@ -110,6 +146,8 @@ _ENDINGS: Mapping[str, Service] = MappingProxyType(
         ".cognitiveservices.azure.com": _AZURE,
         ".services.ai.azure.com": _AZURE,
         "-aiplatform.googleapis.com": _VERTEX,
+        ".amazonaws.com": _RUNTIME,
+        ".amazonaws.com.cn": _RUNTIME,
     }
 )
 _ENDING_TUPLE = tuple(_ENDINGS)
@@ -158,6 +196,8 @@ def find_route(
     service = _SERVICES.get(host)
     if service is None and host.endswith(_ENDING_TUPLE):
         service = next(service for ending, service in _ENDINGS.items() if host.endswith(ending))
+    if service is not None and service.within not in host:
+        service = None
     if service is None:
         return None if provider is None else _route(provider, _anywhere(provider), path)
     if service.paths is not None and path not in service.paths:
@@ -168,28 +208,6 @@ def find_route(
 def format_for(provider: str, ending: str) -> WireFormat:
     """The wire format a provider uses on paths of that ending; names are compared case-insensitively."""
     return _anywhere(provider)[ending]
-
-
-def ending_of(path: str) -> str | None:
-    """What a path ends in, as far as it matters here."""
-    head, _, last = path.rpartition("/")
-    if last == "completions":
-        return CHAT if head.endswith("/chat") else COMPLETIONS
-    if last in (RESPONSES, EMBEDDINGS):
-        return last
-    if last == "messages":
-        return MESSAGES if head.endswith("/v1") else None
-    return _verb(head, last)
-
-
-def _verb(head: str, last: str) -> str | None:
-    """Google's paths: …/models/<model>:<verb>."""
-    verb = unquote(last).rpartition(":")[2] if ":" in last or "%" in last else ""
-    if verb in ("generateContent", "streamGenerateContent"):
-        return GENERATE if head.endswith("/models") else None
-    if verb in ("rawPredict", "streamRawPredict"):
-        return RAW_PREDICT if head.endswith("/publishers/anthropic/models") else None
-    return None
 
 
 def _configured(compatible_hosts: Mapping[str, str], host: str, port: int | None) -> str | None:
@@ -206,8 +224,8 @@ def _anywhere(provider: str) -> Formats:
 
 
 def _route(provider: str, formats: Formats, path: str) -> Route | None:
-    ending = ending_of(path)
+    ending = at.ending_of(path)
     wire = formats.get(ending) if ending is not None else None
     if wire is None or ending is None:
         return None
-    return Route(provider or wire.name, wire, _OPERATIONS.get(ending, "chat"))
+    return Route(provider or wire.name, wire, at.OPERATIONS.get(ending, "chat"))

@@ -13,7 +13,6 @@ from flask_llm_cost.providers import skim
 from flask_llm_cost.providers.events import Event
 from flask_llm_cost.providers.fields import JSON, first_present
 from flask_llm_cost.providers.hosts import Route, find_route
-from flask_llm_cost.providers.sse import events_of
 from flask_llm_cost.providers.wire import Answer, Asked, Folded
 from flask_llm_cost.usage import NO_USAGE, CallStatus, Reading, UsageSource
 
@@ -83,10 +82,10 @@ def read(
     """
     asked = Asked()
     try:
-        asked = route.wire.asked(_path(url), _request(request_body))
+        asked = route.wire.asked(_path(url), route.wire.request(request_body))
         if not 200 <= status < 300:
             return _refused(route, asked, status, body)
-        return _answered(route, asked, body, complete)
+        return _answered(route, asked, headers, body, complete)
     except Exception:
         log.debug("An answer from %s could not be read.", route.provider, exc_info=True)
         return _reading(route, asked, Answer(), stream=asked.stream, notes=(UNPARSABLE_BODY,))
@@ -101,17 +100,6 @@ def read_events(route: Route, events: Iterable[Event]) -> Reading:
         return _reading(route, Asked(), Answer(), stream=True, notes=(UNPARSABLE_BODY,))
 
 
-def _request(body: bytes) -> JSON:
-    """The request's JSON. Parsing is the honest way: 6 MB with an image in base64 take about 8 ms, and every
-    scan that is not fooled by the text of a message is slower.
-    """
-    try:
-        request = json.loads(body) if body else None
-    except (ValueError, RecursionError):
-        return {}
-    return request if isinstance(request, dict) else {}
-
-
 def _path(url: str) -> str:
     try:
         return urlsplit(url).path
@@ -124,24 +112,29 @@ def _refused(route: Route, asked: Asked, status: int, body: bytes) -> Reading:
     return replace(reading, status="error", error_type=_error_type(_parsed(body), str(status)), notes=())
 
 
-def _answered(route: Route, asked: Asked, body: bytes, complete: bool) -> Reading:
-    content = body.removeprefix(_BOM).strip()
+def _answered(route: Route, asked: Asked, headers: Mapping[str, str], body: bytes, complete: bool) -> Reading:
+    wire, content = route.wire, body.removeprefix(_BOM).strip()
     if not content:
         return _silent(route, asked, EMPTY_BODY, complete)
     if content[:1] == b"{":
         document = _document(route, content)
         if document is not None:
-            return _reading(route, asked, route.wire.read(document, asked), body=document)
-    events = events_of(content)
-    if not any(event.done or event.decoded() is not None for event in events):
-        return _salvaged(route, asked, content, complete)
-    return _streamed(route, asked, route.wire.fold(events), content, complete)
+            document = wire.with_headers(document, headers)
+            return _reading(route, asked, wire.read(document, asked), body=document)
+    events = wire.events(body)
+    if any(event.done or event.decoded() is not None for event in events):
+        folded = wire.fold(events)
+        folded = replace(folded, body={**wire.with_headers(folded.body, headers)})
+        return _streamed(route, asked, folded, content, complete)
+    if wire.opaque:
+        return _reading(route, asked, wire.read({}, asked), notes=() if complete else (CUT_OFF,))
+    return _salvaged(route, asked, content, complete)
 
 
 def _document(route: Route, content: bytes) -> JSON | None:
     """One JSON object, skimmed where it is long and of numbers. ``None``: it is none."""
     if route.wire.embeds and len(content) > skim.BIG:
-        found = skim.embeddings(content)
+        found = skim.embeddings(content, route.wire.usage_key)
         if found is not None:
             return found
     parsed = _parsed(content)

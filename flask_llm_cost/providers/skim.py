@@ -36,19 +36,19 @@ def last_object(body: bytes, key: str) -> JSON | None:
     return None
 
 
-def embeddings(body: bytes) -> dict[str, object] | None:
+def embeddings(body: bytes, usage_key: str) -> dict[str, object] | None:
     """Model and usage of an embeddings answer, from its two ends. ``None``: it must be parsed.
 
     Parsing two megabytes of numbers takes 20 to 35 ms. Vectors hold no quotation marks, so what stands
     at either end of them is the answer's own.
     """
-    usage = last_object(body[-_NEAR:], "usage")
+    usage = last_object(body[-_NEAR:], usage_key)
     if usage is None:
         return None
     found: dict[str, object] = {}
     for match in _IDENTITY.finditer(body[:_NEAR] + b"\n" + body[-_NEAR:]):
         found.setdefault(match[1].decode(), match[2].decode("utf-8", "replace"))
-    return {**found, "usage": usage}
+    return {**found, usage_key: usage}
 
 
 def identity(body: bytes) -> dict[str, object]:

@@ -4,14 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from flask_llm_cost.providers.endings import (
+    CHAT,
+    COHERE_CHAT,
+    CONVERSE,
+    GENERATE,
+    INVOKE,
+    MESSAGES,
+    OLLAMA_CHAT,
+    RESPONSES,
+)
 from flask_llm_cost.providers.events import Event
 from flask_llm_cost.providers.fields import JSON, mapping, text
-from flask_llm_cost.providers.hosts import CHAT, GENERATE, MESSAGES, RESPONSES, Route, format_for
+from flask_llm_cost.providers.hosts import Route, format_for
 from flask_llm_cost.providers.reader import read_events
 from flask_llm_cost.usage import Reading
 
 _ANTHROPIC_EVENTS = frozenset({"message_start", "message_delta", "message_stop", "content_block_start"})
 _GEMINI_FIELDS = frozenset({"usageMetadata", "usage_metadata", "candidates", "modelVersion", "model_version"})
+# Bedrock's as botocore hands them out: one key, the kind of event.
+_CONVERSE_FIELDS = frozenset({"messageStart", "contentBlockStart", "contentBlockDelta", "messageStop", "metadata"})
+_BY_FIELD = (
+    (_GEMINI_FIELDS, GENERATE),
+    (_CONVERSE_FIELDS, CONVERSE),
+    (frozenset({"chunk"}), INVOKE),
+    (frozenset({"eval_count", "done"}), OLLAMA_CHAT),
+)
+_COHERE_EVENTS = frozenset({"message-start", "message-end", "stream-start", "stream-end"})
 
 
 def read_stream_events(provider: str, events: Iterable[Mapping[str, object]]) -> Reading:
@@ -29,11 +48,14 @@ def read_stream_events(provider: str, events: Iterable[Mapping[str, object]]) ->
 
 def _shape(event: JSON) -> str | None:
     """The wire format that has such events, as the ending of its path; ``None`` where several have."""
-    kind = text(event, "type") or ""
+    kind = text(event, "type") or text(event, "event_type") or ""
     if kind in _ANTHROPIC_EVENTS:
         return MESSAGES
+    if kind in _COHERE_EVENTS:
+        return COHERE_CHAT
     if kind.startswith("response.") or mapping(event, "response"):
         return RESPONSES
-    if not _GEMINI_FIELDS.isdisjoint(event):
-        return GENERATE
+    for fields, ending in _BY_FIELD:
+        if not fields.isdisjoint(event):
+            return ending
     return CHAT if "choices" in event else None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import ClassVar
 
 from flask_llm_cost.providers.events import Event
 from flask_llm_cost.providers.fields import JSON, first_present, text
+from flask_llm_cost.providers.sse import events_of
 from flask_llm_cost.usage import NO_USAGE, ModelUsage, Usage
 
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")
@@ -24,6 +26,7 @@ class Asked:
         model: as in the request, or in its URL.
         stream: whether a stream was asked for.
         tier, geo, speed: as asked for; they count where the answer does not say what was served.
+        usage: what the request itself says will be billed (characters to be spoken, one image of a size).
     """
 
     model: str | None = None
@@ -31,6 +34,7 @@ class Asked:
     tier: str | None = None
     geo: str | None = None
     speed: str | None = None
+    usage: Usage = field(default_factory=lambda: NO_USAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +84,30 @@ class WireFormat(ABC):
         usage_key: where its bodies keep the usage.
         embeds: its bodies are long lists of numbers, to be skimmed where they are big.
         must_end: its streams are whole only when they say so; of others the end of the connection will do.
+        opaque: its answers may be sound or plain text: what is no JSON and no stream is read as an empty body.
     """
 
     name: ClassVar[str]
     usage_key: ClassVar[str] = "usage"
     embeds: ClassVar[bool] = False
     must_end: ClassVar[bool] = False
+    opaque: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, body: JSON, asked: Asked) -> Answer:
         """Read one body, or a folded stream."""
+
+    def request(self, body: bytes) -> JSON:
+        """The request's fields; none where they cannot be read."""
+        return json_object(body)
+
+    def with_headers(self, body: JSON, headers: Mapping[str, str]) -> JSON:
+        """The body, with what the headers of the answer say about usage."""
+        return body
+
+    def events(self, content: bytes) -> list[Event]:
+        """The events of a body that is no single JSON object."""
+        return events_of(content)
 
     def fold(self, events: Iterable[Event]) -> Folded:
         """Fold a stream into a body. Events may be missing and broken. Formats without streams keep nothing."""
@@ -103,6 +121,17 @@ class WireFormat(ABC):
             stream=request.get("stream") is True,
             tier=text(request, "service_tier"),
         )
+
+
+def json_object(body: bytes) -> JSON:
+    """A request's JSON. Parsing is the honest way: 6 MB with an image in base64 take about 8 ms, and every
+    scan that is not fooled by the text of a message is slower.
+    """
+    try:
+        request = json.loads(body) if body else None
+    except (ValueError, RecursionError):
+        return {}
+    return request if isinstance(request, dict) else {}
 
 
 def answered_model(body: JSON, name: str = "model") -> str | None:

@@ -32,6 +32,13 @@ def routed(url: str, *, method: str = "POST", provider: str | None = None, **hos
         ("api.openai.com/v1/embeddings", ("openai", "OpenAIEmbeddings", "embeddings")),
         ("eu.api.openai.com/v1/responses", ("openai", "OpenAIResponses", "chat")),
         ("us.api.openai.com/v1/responses", ("openai", "OpenAIResponses", "chat")),
+        ("api.openai.com/v1/audio/transcriptions", ("openai", "OpenAITranscription", "transcription")),
+        ("api.openai.com/v1/audio/translations", ("openai", "OpenAITranscription", "translation")),
+        ("api.openai.com/v1/audio/speech", ("openai", "OpenAISpeech", "speech")),
+        ("api.openai.com/v1/images/generations", ("openai", "OpenAIImages", "image_generation")),
+        ("api.openai.com/v1/images/edits", ("openai", "OpenAIImages", "image_generation")),
+        ("api.openai.com/v1/images/variations", ("openai", "OpenAIImages", "image_generation")),
+        ("api.openai.com/v1/moderations", ("openai", "OpenAIModerations", "moderation")),
     ],
 )
 def test_openai_paths(url: str, expected: tuple[str, str, str]) -> None:
@@ -45,9 +52,10 @@ def test_openai_paths(url: str, expected: tuple[str, str, str]) -> None:
         "api.openai.com/v1/responses/resp_1",
         "api.openai.com/v1/responses/resp_1/input_items",
         "api.openai.com/v1/models",
-        "api.openai.com/v1/moderations",
-        "api.openai.com/v1/audio/speech",
-        "api.openai.com/v1/images/generations",
+        "api.openai.com/v1/moderations/",
+        "api.openai.com/v1/audio/voices",
+        "api.openai.com/v1/images",
+        "api.openai.com/audio/speech",
         "api.openai.com/v1/batches",
         "api.openai.com/v1/chat/completions/",
         "api.openai.com/chat/completions",
@@ -58,7 +66,7 @@ def test_openai_paths(url: str, expected: tuple[str, str, str]) -> None:
     ],
 )
 def test_what_is_no_call_to_openai(url: str) -> None:
-    """Covers P-PARSE-OAI-02, P-PARSE-OAI-03 (regional hosts match here: design 02 says so)."""
+    """Covers P-PARSE-OAI-02, P-PARSE-OAI-03 (regional hosts, images, audio and moderations match: design 02)."""
     assert routed(url) is None
 
 
@@ -221,7 +229,7 @@ def test_a_configured_host_goes_before_the_table_and_speaks_as_its_provider_does
         ("api.groq.com/openai/v1/chat/completions", "openai", ("groq", "GroqChat", "chat")),
         ("gw.example/v1/models", "openai", None),
         ("gw.example/v1/messages/count_tokens", "anthropic", None),
-        ("api.openai.com/v1/moderations", "openai", None),
+        ("api.openai.com/v1/batches", "openai", None),
     ],
 )
 def test_an_explicit_client_is_followed_whatever_its_host(
