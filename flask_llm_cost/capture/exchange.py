@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -120,6 +120,22 @@ class Exchange:
             self.body = None
             log.exception("The copy of a streamed answer from %s was given up.", self._host)
 
+    def follow(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Hand a streamed answer's pieces on, copying each; their end, or an error among them, finishes the exchange.
+
+        An app that stops in between closes the response, and that finishes it.
+        """
+        try:
+            for chunk in chunks:
+                self.copy(chunk)
+                yield chunk
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.finish_stream(error=error)
+            raise
+        self.finish_stream()
+
     def finish(self, content: bytes) -> None:
         """The whole, decoded answer is there."""
         self._finish(lambda: self._read(content, complete=True))
@@ -142,13 +158,20 @@ class Exchange:
         now = time.perf_counter()
         try:
             if not 300 <= self._status < 400:
-                self._record(reading(), now)
+                self._record(self._known(reading), now)
         except LLMCostError:
             raise
         except Exception:
             log.exception("A call to %s was not recorded.", self._host)
         finally:
             self.body = None
+
+    def _known(self, reading: Callable[[], Reading]) -> Reading:
+        try:
+            return reading()
+        except Exception:
+            log.exception("An answer from %s could not be read; it is recorded without its usage.", self._host)
+            return Reading(self._route.provider, "unknown", operation=self._route.operation, notes=("unreadable",))
 
     def _record(self, reading: Reading, now: float) -> None:
         if reading.status == "error" and not self._state.settings.record_errors and not reading.usage:

@@ -10,7 +10,7 @@ import requests
 import wrapt
 from requests.adapters import BaseAdapter, HTTPAdapter
 
-from flask_llm_cost.capture.exchange import Exchange, Target, Watch, sending
+from flask_llm_cost.capture.exchange import Exchange, Target, Watch, guarded, sending
 from flask_llm_cost.state import state_of_current_app
 from flask_llm_cost.tagging import TagsArgument
 
@@ -108,13 +108,14 @@ def _body(request: requests.PreparedRequest) -> bytes:
 
 
 def _follow(exchange: Exchange, response: requests.Response) -> requests.Response:
-    exchange.answered(response.status_code, response.headers)
     unread: object = False  # what requests itself keeps in place of a content that is not read yet
-    if vars(response).get("_content", unread) is unread:
-        exchange.streams()
-        response.raw = RawTee(response.raw, exchange)
-    else:
-        exchange.finish(response.content)
+    with guarded(exchange):
+        exchange.answered(response.status_code, response.headers)
+        if vars(response).get("_content", unread) is unread:
+            exchange.streams()
+            response.raw = RawTee(response.raw, exchange)
+        else:
+            exchange.finish(response.content)
     return response
 
 
@@ -132,12 +133,17 @@ class RawTee(wrapt.ObjectProxy[Any]):
     def _copied(self, data: bytes, *, decoded: bool | None, ended: bool) -> bytes:
         exchange = self._self_exchange
         if data:
-            if exchange.body is not None and (self.__wrapped__.decode_content if decoded is None else decoded):
-                exchange.body.already_decoded()
+            self._expect(decoded)
             exchange.copy(data)
         if ended:
             exchange.finish_stream()
         return data
+
+    def _expect(self, decoded: bool | None) -> None:
+        """urllib3 inflates while it reads, if asked to: then the copy must not be inflated again."""
+        body = self._self_exchange.body
+        if body is not None and (self.__wrapped__.decode_content if decoded is None else decoded):
+            body.already_decoded()
 
     def _reading(self, read: Callable[[], bytes]) -> bytes:
         try:
@@ -169,16 +175,8 @@ class RawTee(wrapt.ObjectProxy[Any]):
         return self._pieces(iter(self.__wrapped__), None)
 
     def _pieces(self, pieces: Iterator[bytes], decoded: bool | None) -> Iterator[bytes]:
-        exchange = self._self_exchange
-        try:
-            for piece in pieces:
-                yield self._copied(piece, decoded=decoded, ended=False)
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            exchange.finish_stream(error=error)
-            raise
-        exchange.finish_stream()
+        self._expect(decoded)
+        return self._self_exchange.follow(pieces)
 
     def close(self) -> None:
         try:

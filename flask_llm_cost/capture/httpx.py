@@ -14,7 +14,7 @@ from typing import Any
 
 import wrapt
 
-from flask_llm_cost.capture.exchange import Exchange, Target, Watch, sending
+from flask_llm_cost.capture.exchange import Exchange, Target, Watch, guarded, sending
 from flask_llm_cost.tagging import TagsArgument
 
 # Requests and responses of either family; their classes share no base.
@@ -81,12 +81,13 @@ def _target(request: HttpxRequest) -> Target:
 
 
 def _follow(exchange: Exchange, response: HttpxResponse, tee: Callable[[Any, Exchange], Any]) -> HttpxResponse:
-    exchange.answered(response.status_code, response.headers)
-    if hasattr(response, "_content"):
-        exchange.finish(response.content)
-    else:
-        exchange.streams()
-        response.stream = tee(response.stream, exchange)
+    with guarded(exchange):
+        exchange.answered(response.status_code, response.headers)
+        if hasattr(response, "_content"):
+            exchange.finish(response.content)
+        else:
+            exchange.streams()
+            response.stream = tee(response.stream, exchange)
     return response
 
 
@@ -101,17 +102,7 @@ class StreamTee(wrapt.ObjectProxy[Any]):
         self._self_exchange = exchange
 
     def __iter__(self) -> Iterator[bytes]:
-        exchange = self._self_exchange
-        try:
-            for chunk in self.__wrapped__:
-                exchange.copy(chunk)
-                yield chunk
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            exchange.finish_stream(error=error)
-            raise
-        exchange.finish_stream()
+        return self._self_exchange.follow(self.__wrapped__)
 
     def close(self) -> None:
         try:

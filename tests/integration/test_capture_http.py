@@ -301,6 +301,9 @@ def test_whatever_breaks_inside_the_app_gets_its_answer(
         assert client.post(url, json=REQUEST).json()["id"] == "answer-1"
     assert len([record for record in caplog.records if record.name.startswith("flask_llm_cost")]) == 1
     assert "Hello" not in caplog.text
+    if step == "read":
+        (row,) = calls()
+        assert (row.provider, row.model, row.total_cost, row.cost_status) == ("openai", "unknown", None, "unknown")
     if step == "price":
         (row,) = calls()
         assert (row.total_cost, row.cost_status, row.input_tokens) == (None, "unknown", 10)
