@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from flask_llm_cost import tagging
 from flask_llm_cost.capture import clients, http, httpx, instrument, manual, told
-from flask_llm_cost.capture.exchange import Watch
+from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.cli import llm_cost as command_group
 from flask_llm_cost.dashboard import blueprint as dashboard
 from flask_llm_cost.errors import ConfigurationError, NotInitializedError

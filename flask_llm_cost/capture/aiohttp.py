@@ -13,7 +13,8 @@ from typing import Any
 
 import wrapt
 
-from flask_llm_cost.capture.exchange import Exchange, Target, Watch, guarded, sending
+from flask_llm_cost.capture.exchange import Exchange, Target, guarded, sending
+from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.tagging import TagsArgument
 
 # aiohttp is no dependency and is never imported from here: its objects go by their shape.

@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from flask_llm_cost.capture.exchange import Exchange, Target, Watch, guarded, sending
+from flask_llm_cost.capture.exchange import Exchange, Target, guarded, sending
 from flask_llm_cost.capture.http import RawTee
+from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.tagging import TagsArgument
 
 # botocore is no dependency and is never imported from here: its objects go by their shape.

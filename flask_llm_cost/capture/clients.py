@@ -12,8 +12,8 @@ import wrapt
 from flask_llm_cost.capture import http
 from flask_llm_cost.capture.aiohttp import AiohttpSession, SessionRequest
 from flask_llm_cost.capture.botocore import APICall, BotocoreClient, is_bedrock
-from flask_llm_cost.capture.exchange import Watch
 from flask_llm_cost.capture.httpx import FAMILIES, Send
+from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.errors import LLMCostError
 from flask_llm_cost.tagging import TagsArgument
 

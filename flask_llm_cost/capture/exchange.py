@@ -1,4 +1,4 @@
-"""One HTTP exchange with a provider, from the moment it is sent to its last byte, and the watch over them.
+"""One HTTP exchange with a provider, from the moment it is sent to its last byte.
 
 Nothing here changes what the app sees, and nothing raises into it but what the app opted into
 (``LLM_COST_UNKNOWN_PRICING = "raise"``, ``LLM_COST_STORAGE_ERROR = "raise"``), after the record is made.
@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from flask_llm_cost import tagging
 from flask_llm_cost.capture.body import BoundedBody
 from flask_llm_cost.errors import LLMCostError
-from flask_llm_cost.providers import CUT_OFF, Route, find_route, is_known, read
-from flask_llm_cost.tagging import TagsArgument
+from flask_llm_cost.providers import CUT_OFF, Route, read
 from flask_llm_cost.usage import Reading
 
 if TYPE_CHECKING:
@@ -47,9 +46,6 @@ class Target:
     path: str
     body: bytes
     captured_by: str
-
-
-Resolve = Callable[[], "State | None"]
 
 
 class Exchange:
@@ -231,59 +227,6 @@ class Exchange:
         return replace(asked, status=status, error_type=type(error).__name__[:64], notes=())
 
 
-class Watch:
-    """Decides which requests are calls to a model, for the apps of one ``LLMCost``."""
-
-    def __init__(self, resolve: Resolve) -> None:
-        self.resolve = resolve
-
-    def begin(
-        self,
-        method: str,
-        host: str,
-        target: Callable[[], Target],
-        *,
-        provider: str | None = None,
-        tags: TagsArgument = None,
-        request: object = None,
-    ) -> Exchange | None:
-        """The exchange to follow, or ``None`` where this is no call to a model or somebody follows it already.
-
-        Args:
-            host: in any case; a host in no table costs a look-up and no more.
-            target: the rest of the request, asked for only when the host is one to look at.
-            provider: who is asked, where the client was given to us explicitly; ``None`` where it was not.
-            tags: the adapter's or wrapper's own tags; a callable gets ``request``.
-        """
-        try:
-            outer = _sending.get()
-            if outer is not None:
-                if tags is not None:
-                    outer.add_tags(tagging.call_tags(tags, request))
-                return None
-            state = self.resolve()
-            if state is None:
-                return None
-            compatible_hosts = state.settings.openai_compatible_hosts
-            if provider is None and not is_known(host, compatible_hosts):
-                return None
-            asked = target()
-            route = find_route(
-                method, host, asked.port, asked.path, compatible_hosts=compatible_hosts, provider=provider
-            )
-            if route is None or not state.enabled:
-                return None
-            merged = tagging.merge(
-                tagging.default_tags(state.settings), tagging.scoped_tags(), tagging.call_tags(tags, request)
-            )
-            return Exchange(state, route, host=host, target=asked, tags=merged)
-        except LLMCostError:
-            raise
-        except Exception:
-            log.exception("Watching a request to %s failed; it goes out unwatched.", host)
-            return None
-
-
 class sending:
     """While inside, inner layers know that this exchange is being followed."""
 
@@ -321,6 +264,11 @@ class guarded:
         log.error("Following an answer failed; it is recorded without its usage.", exc_info=error)
         self._exchange.finish(b"")
         return True
+
+
+def being_sent() -> Exchange | None:
+    """The exchange that an outer layer is sending right now, if any."""
+    return _sending.get()
 
 
 def _milliseconds(seconds: float) -> int:

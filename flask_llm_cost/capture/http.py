@@ -10,7 +10,8 @@ import requests
 import wrapt
 from requests.adapters import BaseAdapter, HTTPAdapter
 
-from flask_llm_cost.capture.exchange import Exchange, Target, Watch, guarded, sending
+from flask_llm_cost.capture.exchange import Exchange, Target, guarded, sending
+from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.state import state_of_current_app
 from flask_llm_cost.tagging import TagsArgument
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import wrapt
 
-from flask_llm_cost.capture.exchange import Exchange, Target, Watch, guarded, sending
+from flask_llm_cost.capture.exchange import Exchange, Target, guarded, sending
+from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.tagging import TagsArgument
 
 # Requests and responses of either family; their classes share no base.

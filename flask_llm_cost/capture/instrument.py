@@ -21,9 +21,9 @@ from packaging.version import InvalidVersion, Version
 
 from flask_llm_cost.capture.aiohttp import SessionRequest
 from flask_llm_cost.capture.botocore import APICall
-from flask_llm_cost.capture.exchange import Watch
 from flask_llm_cost.capture.http import SessionSend
 from flask_llm_cost.capture.httpx import Send
+from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.errors import ConfigurationError
 from flask_llm_cost.state import State
 

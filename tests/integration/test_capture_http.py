@@ -289,7 +289,7 @@ def test_whatever_breaks_inside_the_app_gets_its_answer(
 
     state = app.extensions["llm_cost"]
     targets = {
-        "find_route": ("flask_llm_cost.capture.exchange.find_route", broken),
+        "find_route": ("flask_llm_cost.capture.watch.find_route", broken),
         "read": ("flask_llm_cost.capture.exchange.read", broken),
         "clean": ("flask_llm_cost.recorder.clean", broken),
     }
