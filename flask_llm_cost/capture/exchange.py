@@ -194,13 +194,11 @@ class Exchange:
         reading = self._read(content, complete=complete)
         if notes:
             reading = replace(reading, notes=(*reading.notes, *notes))
-        if error is not None and reading.status == "ok" and CUT_OFF in reading.notes:
-            if _is_cancellation(error):
-                return replace(reading, status="cancelled", stream=True)
-            return replace(reading, status="error", error_type=type(error).__name__[:64], stream=True)
-        if CUT_OFF in reading.notes and reading.status == "ok":
+        if reading.status != "ok" or CUT_OFF not in reading.notes:
+            return reading
+        if error is None or _is_cancellation(error):
             return replace(reading, status="cancelled", stream=True)
-        return reading
+        return replace(reading, status="error", error_type=type(error).__name__[:64], stream=True)
 
     def _read(self, content: bytes, *, complete: bool) -> Reading:
         return read(

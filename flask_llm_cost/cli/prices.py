@@ -19,7 +19,6 @@ from flask_llm_cost.pricing.table import decimal_text
 from flask_llm_cost.state import current_state
 
 INCOMPLETE = 1
-COULD_NOT_RUN = 2
 # rich measures a terminal; a pipe has no width, and nothing in it may be cut off.
 PIPE_COLUMNS = 10_000
 
