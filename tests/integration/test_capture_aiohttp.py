@@ -27,7 +27,8 @@ from flask_llm_cost import ConfigurationError, LLMCost
 from flask_llm_cost.capture import instrument
 from flask_llm_cost.ledger.models import Call
 from flask_llm_cost.testing import Answer, ProviderServer
-from sdk_calls import GEMINI_MODEL, QUESTION, seen
+from sdk_calls.google_genai_sdk import GEMINI_MODEL
+from sdk_calls.site import QUESTION, seen
 
 ReadCalls = Callable[[], list[Call]]
 Reader = Callable[[aiohttp.ClientResponse], Awaitable[Any]]

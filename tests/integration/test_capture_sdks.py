@@ -12,7 +12,9 @@ import pytest
 from flask_llm_cost import LLMCost
 from flask_llm_cost.ledger.models import Call
 from flask_llm_cost.testing import Answer, ProviderServer
-from sdk_calls import OPENAI_MODEL, QUESTION, SDK_CALLS, SDKCall, Site, openai_client
+from sdk_calls import SDK_CALLS
+from sdk_calls.openai_sdk import OPENAI_MODEL, openai_client
+from sdk_calls.site import QUESTION, SDKCall, Site
 
 ReadCalls = Callable[[], list[Call]]
 
