@@ -23,12 +23,14 @@ from flask_llm_cost.errors import ConfigurationError, NotInitializedError
 from flask_llm_cost.ledger import Ledger, exclude_from_host, resolve_url
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.pricing import PriceBook
+from flask_llm_cost.providers import Provider, Registry
 from flask_llm_cost.recorder import Recorder
 from flask_llm_cost.settings import Settings
 from flask_llm_cost.state import EXTENSION, State, state_of, state_of_current_app
 from flask_llm_cost.tagging import TagsArgument
 
 Client = TypeVar("Client")
+NewProvider = TypeVar("NewProvider", bound=Provider | type[Provider])
 Guard = TypeVar("Guard", bound=Callable[[], object])
 
 
@@ -61,6 +63,7 @@ class LLMCost:
         if EXTENSION in app.extensions:
             raise ConfigurationError(f"flask-llm-cost is already initialised on the app {app.name!r}.")
         settings = Settings.from_config(app.config)
+        providers = Registry(settings.providers, key="LLM_COST_PROVIDERS")
         targets = instrument.names(settings.instrument)
         libraries = [library for name in targets for library in instrument.check(name)]
         prices = PriceBook.open(
@@ -76,7 +79,7 @@ class LLMCost:
             engine_options=app.config.get("SQLALCHEMY_ENGINE_OPTIONS"),
         )
         recorder = Recorder(app, settings, prices, ledger)
-        app.extensions[EXTENSION] = State(app, self, settings, prices, ledger, recorder)
+        app.extensions[EXTENSION] = State(app, self, settings, prices, ledger, recorder, providers)
         self._apps.add(app)
         app.after_request(tagging.keep_scope_while_streaming)
         if not _keep_out_of_host_migrations(app):
@@ -130,6 +133,17 @@ class LLMCost:
     def async_httpx_transport(self, inner: Any = None, *, provider: str = "", tags: TagsArgument = None) -> Any:
         """A transport for the async client of either family, around another one."""
         return httpx.AsyncTransport(self._watch, inner, provider=provider, tags=tags)
+
+    def register_provider(self, provider: NewProvider) -> NewProvider:
+        """Add a provider of the app's own: a ``flask_llm_cost.providers.Provider`` class, or an object of one.
+
+        The same as ``LLM_COST_PROVIDERS``, later. Returns what it was given, so that it decorates a class.
+
+        Raises:
+            ConfigurationError: its name, hosts or paths are wrong.
+        """
+        self._state().providers.add(provider, key="register_provider()")
+        return provider
 
     def tags(self, mapping: Mapping[str, object] | None = None, /, **values: object) -> AbstractContextManager[None]:
         """Tag every call started inside the block: ``with llm_cost.tags(feature="chat", user_id=42):``."""

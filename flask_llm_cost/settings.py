@@ -13,6 +13,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flask_llm_cost.errors import ConfigurationError
+from flask_llm_cost.hostname import host_key
 
 PREFIX = "LLM_COST_"
 TAG_KEY = re.compile(r"[A-Za-z0-9_.\-/]+", re.ASCII)
@@ -123,7 +124,21 @@ def _text_mapping(key: str, value: Any) -> Mapping[str, str]:
 
 
 def _hosts(key: str, value: Any) -> Mapping[str, str]:
-    return MappingProxyType({host.lower(): provider for host, provider in _text_mapping(key, value).items()})
+    providers: dict[str, str] = {}
+    for name, provider in _text_mapping(key, value).items():
+        try:
+            host = host_key(name)
+        except ValueError as error:
+            raise ConfigurationError(f"{key}: {name!r}: {error}.") from None
+        if providers.setdefault(host, provider) != provider:
+            raise ConfigurationError(f"{key}: {host!r} is {providers[host]!r} and {provider!r}; one is allowed.")
+    return MappingProxyType(providers)
+
+
+def _list(key: str, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ConfigurationError(f"{key} = {value!r}: a list is allowed.")
+    return tuple(value)
 
 
 def _default_tags(key: str, value: Any) -> DefaultTags:
@@ -166,6 +181,7 @@ class Settings:
         pricing_overrides: a price table in the configuration.
         model_aliases: the app's own names → catalogue keys.
         openai_compatible_hosts: host (with or without a port) → provider name.
+        providers: the app's own: ``Provider`` classes, objects, or "package.module:Name".
         default_tags: tags of every call, a mapping or a callable.
         max_tags, max_tag_value_bytes: caps per call and per value.
         redacted_tag_keys: names whose values are replaced by ``[REDACTED]``.
@@ -190,6 +206,7 @@ class Settings:
     pricing_overrides: Mapping[str, Any] = _mapping_setting(_mapping)
     model_aliases: Mapping[str, str] = _mapping_setting(_text_mapping)
     openai_compatible_hosts: Mapping[str, str] = _mapping_setting(_hosts)
+    providers: tuple[Any, ...] = _setting(_list, ())
     default_tags: DefaultTags = _mapping_setting(_default_tags)
     max_tags: int = _setting(_whole(0), 50)
     max_tag_value_bytes: int = _setting(_whole(0), 1024)

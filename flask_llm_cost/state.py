@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flask import Flask, current_app
 
 from flask_llm_cost.errors import NotInitializedError
+from flask_llm_cost.providers import Registry
 
 if TYPE_CHECKING:
     from flask_llm_cost.ledger import Ledger
@@ -24,6 +25,7 @@ class State:
 
     Attributes:
         owner: the ``LLMCost`` that initialised the app.
+        providers: the app's own ones.
     """
 
     app: Flask
@@ -32,6 +34,7 @@ class State:
     prices: PriceBook
     ledger: Ledger
     recorder: Recorder
+    providers: Registry = field(default_factory=Registry)
 
     @property
     def enabled(self) -> bool:

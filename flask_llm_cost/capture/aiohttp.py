@@ -13,6 +13,7 @@ from typing import Any
 
 import wrapt
 
+from flask_llm_cost.capture import form
 from flask_llm_cost.capture.exchange import Exchange, Target, guarded, sending
 from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.tagging import TagsArgument
@@ -70,7 +71,7 @@ class SessionRequest:
 
 
 def _body(session: AiohttpSession, options: dict[str, Any]) -> bytes:
-    """The request's body as far as it is in memory; a file, a form or a generator is read once, and not by us."""
+    """The request's body as far as it is in memory; a file or a generator is read once, and not by us."""
     data = options.get("data")
     if options.get("json") is not None:
         try:
@@ -80,7 +81,7 @@ def _body(session: AiohttpSession, options: dict[str, Any]) -> bytes:
             return b""  # aiohttp is about to say so itself
     if isinstance(data, str):
         return data.encode()
-    return bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else b""
+    return bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else form.of_aiohttp(data)
 
 
 def _inflates(session: AiohttpSession, options: dict[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import wrapt
 
+from flask_llm_cost.capture import form
 from flask_llm_cost.capture.exchange import Exchange, Target, guarded, sending
 from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.tagging import TagsArgument
@@ -77,7 +78,8 @@ def begin(watch: Watch, request: HttpxRequest, provider: str | None, tags: TagsA
 def _target(request: HttpxRequest) -> Target:
     url = request.url
     # A body that is still to be streamed up is not there to be read; it must not be read on the app's behalf.
-    body = getattr(request, "_content", b"")
+    # A form's short fields are: they are kept beside the files.
+    body = request._content if hasattr(request, "_content") else form.of_httpx(request.stream)  # noqa: SLF001
     return Target(str(url), url.port, url.path, body, captured_by=type(request).__module__.partition(".")[0])
 
 

@@ -15,7 +15,7 @@ from flask_llm_cost import tagging
 from flask_llm_cost.capture.told import Told, model_of, told
 from flask_llm_cost.errors import LLMCostError
 from flask_llm_cost.ledger.event import Event
-from flask_llm_cost.providers import read_stream_events
+from flask_llm_cost.providers import Registry, read_stream_events
 from flask_llm_cost.state import State
 from flask_llm_cost.usage import CallStatus, Reading
 
@@ -46,10 +46,11 @@ def track(
 class TrackedStream:
     """Collects what a stream says, for ``track_stream``. Safe to feed from several threads; finishes once."""
 
-    def __init__(self, provider: str, model: str, pricing_mode: str | None) -> None:
+    def __init__(self, provider: str, model: str, pricing_mode: str | None, own: Registry | None = None) -> None:
         self._provider = provider
         self._model = model
         self._mode = pricing_mode
+        self._own = own
         self._events: list[Mapping[str, object]] = []
         self._size = 0
         self._told: Told | None = None
@@ -133,7 +134,7 @@ class TrackedStream:
     def _from_events(self) -> Reading:
         if self._size > _BUFFER_LIMIT:
             return Reading(self._provider, "unknown", stream=True, notes=("too_large",))
-        return read_stream_events(self._provider, self._events)
+        return read_stream_events(self._provider, self._events, self._own)
 
 
 @contextmanager
@@ -150,7 +151,7 @@ def track_stream(
     If the block raises, the call is recorded with status "error" and the exception goes on. ``state``
     ``None`` (tracking switched off) runs the block and records nothing.
     """
-    stream = TrackedStream(provider, model, pricing_mode)
+    stream = TrackedStream(provider, model, pricing_mode, None if state is None else state.providers)
     if state is None:
         yield stream
         return

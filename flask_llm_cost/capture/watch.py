@@ -54,11 +54,17 @@ class Watch:
             if state is None:
                 return None
             compatible_hosts = state.settings.openai_compatible_hosts
-            if provider is None and not is_known(host, compatible_hosts):
+            if provider is None and not is_known(host, compatible_hosts, state.providers):
                 return None
             asked = target()
             route = find_route(
-                method, host, asked.port, asked.path, compatible_hosts=compatible_hosts, provider=provider
+                method,
+                host,
+                asked.port,
+                asked.path,
+                compatible_hosts=compatible_hosts,
+                provider=provider,
+                own=state.providers,
             )
             if route is None or not state.enabled:
                 return None

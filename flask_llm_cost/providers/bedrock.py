@@ -18,7 +18,7 @@ from flask_llm_cost.providers.split import INCONSISTENT, Split
 from flask_llm_cost.providers.sse import events_of
 from flask_llm_cost.providers.wire import Answer, Asked, Folded, WireFormat
 
-REQUEST_ID = "x-amzn-requestid"
+REQUEST_ID, ERROR_TYPE = "x-amzn-requestid", "x-amzn-errortype"
 _COUNTED = ("inputTokens", "outputTokens")
 _CACHE_READ = ("cacheReadInputTokens", "cacheReadInputTokenCount")
 _CACHE_WRITE = ("cacheWriteInputTokens", "cacheWriteInputTokenCount")
@@ -39,6 +39,12 @@ class Bedrock(WireFormat):
     def with_headers(self, body: JSON, headers: Mapping[str, str]) -> JSON:
         request_id = {name.lower(): value for name, value in headers.items()}.get(REQUEST_ID)
         return {**body, REQUEST_ID: request_id} if request_id else body
+
+    def refusal(self, body: object, headers: Mapping[str, str]) -> object:
+        # "ValidationException:http://…", perhaps with a namespace before a "#" (Smithy, AWS restJson1 protocol).
+        kind = {name.lower(): value for name, value in headers.items()}.get(ERROR_TYPE, "")
+        code = kind.partition(":")[0].rpartition("#")[2].strip()
+        return {"code": code} if code else body
 
     def asked(self, path: str, request: JSON) -> Asked:
         head, _, verb = path.rpartition("/")

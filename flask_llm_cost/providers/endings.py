@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS = "chat/completions", "completions", "responses", "embeddings"
 MESSAGES, GENERATE, RAW_PREDICT = "v1/messages", "generateContent", "rawPredict"
+GEMINI_EMBED, PREDICT_EMBEDDING = "embedContent", "predict/embedding"
 TRANSCRIPTIONS, TRANSLATIONS, SPEECH = "audio/transcriptions", "audio/translations", "audio/speech"
 GENERATIONS, EDITS, VARIATIONS = "images/generations", "images/edits", "images/variations"
 MODERATIONS = "moderations"
@@ -33,6 +34,8 @@ OPERATIONS: Mapping[str, str] = MappingProxyType(
         COHERE_EMBED: "embeddings",
         COHERE_RERANK: "rerank",
         INVOKE_EMBEDDING: "embeddings",
+        GEMINI_EMBED: "embeddings",
+        PREDICT_EMBEDDING: "embeddings",
     }
 )
 
@@ -69,6 +72,16 @@ _BEDROCK = MappingProxyType(
 )
 
 
+_GEMINI = MappingProxyType(
+    {
+        "generateContent": GENERATE,
+        "streamGenerateContent": GENERATE,
+        "embedContent": GEMINI_EMBED,
+        "batchEmbedContents": GEMINI_EMBED,
+    }
+)
+
+
 def ending_of(path: str) -> str | None:
     """The name of what a path ends in; ``None`` where it is nothing that matters here."""
     head, _, last = path.rpartition("/")
@@ -92,8 +105,11 @@ def _on_bedrock(head: str, last: str) -> str | None:
 def _verb(head: str, last: str) -> str | None:
     """Google's paths: …/models/<model>:<verb>."""
     verb = unquote(last).rpartition(":")[2] if ":" in last or "%" in last else ""
-    if verb in ("generateContent", "streamGenerateContent"):
-        return GENERATE if head.endswith("/models") else None
+    if verb in _GEMINI:
+        return _GEMINI[verb] if head.endswith("/models") else None
+    if verb == "predict":
+        # Of the models behind it those that embed say what they counted.
+        return PREDICT_EMBEDDING if head.endswith("/publishers/google/models") and "embedding" in last else None
     if verb in ("rawPredict", "streamRawPredict"):
         return RAW_PREDICT if head.endswith("/publishers/anthropic/models") else None
     return None

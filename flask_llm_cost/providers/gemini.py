@@ -113,6 +113,12 @@ def _prompt(split: Split, usage: JSON) -> int | None:
     return tools or None
 
 
+def input_modalities(usage: JSON) -> list[tuple[str, int | None]]:
+    """Tokens of the prompt that are no text, per meter."""
+    prompt = _by_modality(usage, "promptTokensDetails")
+    return [(meter, prompt.get(name)) for name, meter in _METERS.items()]
+
+
 def _fresh_modalities(usage: JSON) -> list[tuple[str, int | None]]:
     """Tokens of the prompt and of tool results that are no text, cached ones taken out."""
     prompt, cached = _by_modality(usage, "promptTokensDetails"), _by_modality(usage, "cacheTokensDetails")

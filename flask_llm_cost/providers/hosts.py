@@ -17,6 +17,7 @@ from flask_llm_cost.providers.bedrock_invoke import BedrockInvoke
 from flask_llm_cost.providers.cohere import Cohere
 from flask_llm_cost.providers.deepseek import DeepSeekChat
 from flask_llm_cost.providers.gemini import GeminiContent
+from flask_llm_cost.providers.gemini_embeddings import GeminiEmbeddings
 from flask_llm_cost.providers.groq import GroqChat
 from flask_llm_cost.providers.ollama import Ollama
 from flask_llm_cost.providers.openai_audio import OpenAISpeech, OpenAITranscription
@@ -26,25 +27,11 @@ from flask_llm_cost.providers.openai_images import OpenAIImages
 from flask_llm_cost.providers.openai_moderations import OpenAIModerations
 from flask_llm_cost.providers.openai_responses import OpenAIResponses
 from flask_llm_cost.providers.openrouter import OpenRouterChat
+from flask_llm_cost.providers.registry import Registry
+from flask_llm_cost.providers.route import Route
 from flask_llm_cost.providers.together import TogetherChat
 from flask_llm_cost.providers.wire import WireFormat
 from flask_llm_cost.providers.xai import XAIChat
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where a call goes.
-
-    Attributes:
-        provider: our name of who answers.
-        wire: how it answers.
-        operation: OpenTelemetry's ``gen_ai.operation.name``.
-    """
-
-    provider: str
-    wire: WireFormat
-    operation: str
-
 
 Formats = Mapping[str, WireFormat]
 
@@ -65,7 +52,8 @@ _OPENAI: Formats = MappingProxyType(
     }
 )
 _ANTHROPIC: Formats = MappingProxyType({at.MESSAGES: AnthropicMessages()})
-_GEMINI: Formats = MappingProxyType({at.GENERATE: GeminiContent()})
+_GEMINI_EMBEDDINGS = GeminiEmbeddings()
+_GEMINI: Formats = MappingProxyType({at.GENERATE: GeminiContent(), at.GEMINI_EMBED: _GEMINI_EMBEDDINGS})
 _OLLAMA: Formats = MappingProxyType(dict.fromkeys((at.OLLAMA_CHAT, at.OLLAMA_GENERATE, at.OLLAMA_EMBED), Ollama()))
 _COHERE: Formats = MappingProxyType(dict.fromkeys((at.COHERE_CHAT, at.COHERE_EMBED, at.COHERE_RERANK), Cohere()))
 _INVOKE = BedrockInvoke()
@@ -78,6 +66,7 @@ _EVERY: Formats = MappingProxyType(
         **_OLLAMA,
         **_COHERE,
         **_BEDROCK,
+        at.PREDICT_EMBEDDING: _GEMINI_EMBEDDINGS,
         at.RAW_PREDICT: _ANTHROPIC[at.MESSAGES],
     }
 )
@@ -111,7 +100,17 @@ _OPENAI_ITSELF = Service(
     frozenset(f"/v1/{ending}" for ending in _OPENAI),
 )
 _AZURE = Service("azure", MappingProxyType({**_OPENAI, **_ANTHROPIC}))
-_VERTEX = Service("vertex", MappingProxyType({**_OPENAI, **_GEMINI, at.RAW_PREDICT: _ANTHROPIC[at.MESSAGES]}))
+_VERTEX = Service(
+    "vertex",
+    MappingProxyType(
+        {
+            **_OPENAI,
+            **_GEMINI,
+            at.PREDICT_EMBEDDING: _GEMINI_EMBEDDINGS,
+            at.RAW_PREDICT: _ANTHROPIC[at.MESSAGES],
+        }
+    ),
+)
 _COHERE_ITSELF = _like_openai("cohere", others=MappingProxyType({**_OPENAI, **_COHERE}))
 _RUNTIME = Service("bedrock", _BEDROCK, within="bedrock-runtime")
 _TOGETHER = _like_openai("together", TogetherChat())
@@ -157,13 +156,15 @@ _BY_PROVIDER: Mapping[str, Service] = MappingProxyType(
 _NO_HOSTS: Mapping[str, str] = MappingProxyType({})
 
 
-def is_known(host: str, compatible_hosts: Mapping[str, str] = _NO_HOSTS) -> bool:
+def is_known(host: str, compatible_hosts: Mapping[str, str] = _NO_HOSTS, own: Registry | None = None) -> bool:
     """Whether a host may be in a table: the quick look that every HTTP call of the app pays for.
 
     Says yes rather too often than too seldom; ``find_route`` decides.
     """
     host = host.lower()
     if host in _SERVICES or host.endswith(_ENDING_TUPLE):
+        return True
+    if own is not None and own.knows(host):
         return True
     return bool(compatible_hosts) and any(host in name for name in compatible_hosts)
 
@@ -176,6 +177,7 @@ def find_route(
     *,
     compatible_hosts: Mapping[str, str] = _NO_HOSTS,
     provider: str | None = None,
+    own: Registry | None = None,
 ) -> Route | None:
     """Where a request goes, ``None`` where it is no call to a model. Never raises.
 
@@ -185,19 +187,19 @@ def find_route(
         compatible_hosts: host, or "host:port", in lower case → provider name; goes before the table.
         provider: the client was given to us explicitly, and this is who its SDK talks to ("": not known).
             Then a host that is in no table is matched by its path alone.
+        own: the app's own providers; on the paths they name they go before everything else.
     """
     if method != "POST" and method.upper() != "POST":
         return None
     host = host.lower()
+    route = own.find(host, port, path, provider) if own is not None else None
+    if route is not None:
+        return route
     if compatible_hosts:
         configured = _configured(compatible_hosts, host, port)
         if configured is not None:
             return _route(configured, _anywhere(configured), path)
-    service = _SERVICES.get(host)
-    if service is None and host.endswith(_ENDING_TUPLE):
-        service = next(service for ending, service in _ENDINGS.items() if host.endswith(ending))
-    if service is not None and service.within not in host:
-        service = None
+    service = _service_at(host)
     if service is None:
         return None if provider is None else _route(provider, _anywhere(provider), path)
     if service.paths is not None and path not in service.paths:
@@ -208,6 +210,13 @@ def find_route(
 def format_for(provider: str, ending: str) -> WireFormat:
     """The wire format a provider uses on paths of that ending; names are compared case-insensitively."""
     return _anywhere(provider)[ending]
+
+
+def _service_at(host: str) -> Service | None:
+    service = _SERVICES.get(host)
+    if service is None and host.endswith(_ENDING_TUPLE):
+        service = next(service for ending, service in _ENDINGS.items() if host.endswith(ending))
+    return None if service is None or service.within not in host else service
 
 
 def _configured(compatible_hosts: Mapping[str, str], host: str, port: int | None) -> str | None:

@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 from flask_llm_cost.providers import skim
 from flask_llm_cost.providers.events import Event
 from flask_llm_cost.providers.fields import JSON, first_present
-from flask_llm_cost.providers.hosts import Route, find_route
+from flask_llm_cost.providers.hosts import find_route
+from flask_llm_cost.providers.registry import Registry
+from flask_llm_cost.providers.route import Route
 from flask_llm_cost.providers.wire import Answer, Asked, Folded
 from flask_llm_cost.usage import NO_USAGE, CallStatus, Reading, UsageSource
 
@@ -41,14 +43,19 @@ def read_exchange(
     body: bytes,
     provider: str | None = None,
     compatible_hosts: Mapping[str, str] | None = None,
+    providers: Iterable[object] = (),
 ) -> Reading | None:
-    """Read one exchange that was a POST. Pure; never raises. ``None``: it was no call to a model.
+    """Read one exchange that was a POST. Pure; no exchange makes it raise. ``None``: it was no call to a model.
 
     Args:
         headers: of the answer, names in any case.
         body: the whole, content-decoded answer: JSON, server-sent events, JSON lines or a JSON array.
         provider: who was asked, where the host may be in no table ("" where that is not known).
         compatible_hosts: more hosts that speak a known format, "host" or "host:port" → provider.
+        providers: of the app's own, as ``LLM_COST_PROVIDERS`` takes them.
+
+    Raises:
+        ConfigurationError: one of ``providers`` is no provider.
     """
     try:
         parts = urlsplit(url)
@@ -56,7 +63,8 @@ def read_exchange(
     except ValueError:
         return None
     hosts = {name.lower(): who for name, who in (compatible_hosts or {}).items()}
-    route = find_route("POST", host, port, parts.path, compatible_hosts=hosts, provider=provider)
+    own = Registry(providers) if providers else None
+    route = find_route("POST", host, port, parts.path, compatible_hosts=hosts, provider=provider, own=own)
     if route is None:
         return None
     return read(route, url=url, request_body=request_body, status=status, headers=headers, body=body)
@@ -84,7 +92,7 @@ def read(
     try:
         asked = route.wire.asked(_path(url), route.wire.request(request_body))
         if not 200 <= status < 300:
-            return _refused(route, asked, status, body)
+            return _refused(route, asked, status, headers, body)
         return _answered(route, asked, headers, body, complete)
     except Exception:
         log.debug("An answer from %s could not be read.", route.provider, exc_info=True)
@@ -107,9 +115,10 @@ def _path(url: str) -> str:
         return ""
 
 
-def _refused(route: Route, asked: Asked, status: int, body: bytes) -> Reading:
+def _refused(route: Route, asked: Asked, status: int, headers: Mapping[str, str], body: bytes) -> Reading:
     reading = _reading(route, asked, Answer(), stream=asked.stream)
-    return replace(reading, status="error", error_type=_error_type(_parsed(body), str(status)), notes=())
+    error = route.wire.refusal(_parsed(body), headers)
+    return replace(reading, status="error", error_type=_error_type(error, str(status)), notes=())
 
 
 def _answered(route: Route, asked: Asked, headers: Mapping[str, str], body: bytes, complete: bool) -> Reading:

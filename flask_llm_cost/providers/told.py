@@ -16,8 +16,10 @@ from flask_llm_cost.providers.endings import (
 )
 from flask_llm_cost.providers.events import Event
 from flask_llm_cost.providers.fields import JSON, mapping, text
-from flask_llm_cost.providers.hosts import Route, format_for
+from flask_llm_cost.providers.hosts import format_for
 from flask_llm_cost.providers.reader import read_events
+from flask_llm_cost.providers.registry import Registry
+from flask_llm_cost.providers.route import Route
 from flask_llm_cost.usage import Reading
 
 _ANTHROPIC_EVENTS = frozenset({"message_start", "message_delta", "message_stop", "content_block_start"})
@@ -33,13 +35,17 @@ _BY_FIELD = (
 _COHERE_EVENTS = frozenset({"message-start", "message-end", "stream-start", "stream-end"})
 
 
-def read_stream_events(provider: str, events: Iterable[Mapping[str, object]]) -> Reading:
+def read_stream_events(provider: str, events: Iterable[Mapping[str, object]], own: Registry | None = None) -> Reading:
     """Read decoded events, as on the wire or as the SDKs dump them. Never raises.
 
     Args:
         provider: who answered; its own ways of speaking a format are minded.
+        own: the app's own providers; one of that name reads its streams.
     """
     decoded = [event for event in events if isinstance(event, Mapping)]
+    route = own.named(str(provider)) if own is not None else None
+    if route is not None:
+        return read_events(route, [Event(value=event) for event in decoded])
     ending = next((shape for event in decoded if (shape := _shape(event)) is not None), CHAT)
     operation = "generate_content" if ending == GENERATE else "chat"
     route = Route(str(provider), format_for(str(provider), ending), operation)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from flask_llm_cost.providers.events import Event
-from flask_llm_cost.providers.fields import JSON, first_present, text
+from flask_llm_cost.providers.fields import JSON, NO_FIELDS, first_present, text
 from flask_llm_cost.providers.sse import events_of
 from flask_llm_cost.usage import NO_USAGE, ModelUsage, Usage
 
@@ -27,6 +27,7 @@ class Asked:
         stream: whether a stream was asked for.
         tier, geo, speed: as asked for; they count where the answer does not say what was served.
         usage: what the request itself says will be billed (characters to be spoken, one image of a size).
+        request: its fields, kept for the app's own providers only.
     """
 
     model: str | None = None
@@ -35,6 +36,7 @@ class Asked:
     geo: str | None = None
     speed: str | None = None
     usage: Usage = field(default_factory=lambda: NO_USAGE)
+    request: JSON = field(default_factory=lambda: NO_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,10 @@ class WireFormat(ABC):
 
     def with_headers(self, body: JSON, headers: Mapping[str, str]) -> JSON:
         """The body, with what the headers of the answer say about usage."""
+        return body
+
+    def refusal(self, body: object, headers: Mapping[str, str]) -> object:
+        """The body of an error answer, with what its headers say about the error."""
         return body
 
     def events(self, content: bytes) -> list[Event]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -12,11 +13,21 @@ from flask_llm_cost.testing.anthropic import MESSAGES
 from flask_llm_cost.testing.gemini import GENERATE_CONTENT
 from flask_llm_cost.testing.openai_chat import CHAT_COMPLETIONS
 from flask_llm_cost.testing.openai_embeddings import EMBEDDINGS
+from flask_llm_cost.testing.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
 from flask_llm_cost.testing.openai_responses import RESPONSES
 from flask_llm_cost.testing.received import Received
 from flask_llm_cost.testing.reply import Refusal, Reply, WireFormat
 
-WIRE_FORMATS: tuple[WireFormat, ...] = (CHAT_COMPLETIONS, RESPONSES, EMBEDDINGS, MESSAGES, GENERATE_CONTENT)
+WIRE_FORMATS: tuple[WireFormat, ...] = (
+    CHAT_COMPLETIONS,
+    RESPONSES,
+    EMBEDDINGS,
+    MESSAGES,
+    GENERATE_CONTENT,
+    TRANSCRIPTIONS,
+    SPEECH,
+    IMAGES,
+)
 
 _REFUSALS: Mapping[str, Refusal] = MappingProxyType(
     {"openai": openai_errors.refuse, "anthropic": anthropic.refuse, "gemini": gemini.refuse}
@@ -27,14 +38,30 @@ def reply(request: Received, answer: Answer | None = None) -> Reply:
     """What the provider behind ``request.path`` answers, without any server.
 
     ``answer`` is what to say; without one it is plausible and follows from the request alone. A path that
-    no provider has is a 404, a body that is no JSON object a 400, in the shape of the provider it looks like.
+    no provider has is a 404 unless the answer brings its own body, a body that names no model a 400, in the
+    shape of the provider it looks like.
     """
     for wire_format in WIRE_FORMATS:
         if wire_format.path.match(request.path):
             return _answered(wire_format, request, answer)
+    if answer is not None and answer.body is not None:
+        return _brought(answer)
     return _REFUSALS[_provider_by_look(request)](
         request, Answer(status=404, error_message=f"No such path: {request.path}")
     )
+
+
+def _brought(answer: Answer) -> Reply:
+    """An answer that brings its own body is given on every path: so speak the providers that are not built in.
+
+    With the content type of server-sent events it is a stream, an event a frame.
+    """
+    headers = {"content-type": "application/json", **{name.lower(): value for name, value in answer.headers.items()}}
+    body = answer.body or b""
+    if not headers["content-type"].startswith("text/event-stream"):
+        return Reply(answer.status, headers, (body,))
+    events = tuple(event for event in re.split(rb"(?<=\n\n)", body) if event)
+    return Reply(answer.status, headers, events or (b"",), streamed=True)
 
 
 def _answered(wire_format: WireFormat, request: Received, answer: Answer | None) -> Reply:

@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
+from flask_llm_cost.providers.multipart import form_fields
+
 SECRET_HEADERS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie", "proxy-authorization"})
 SECRET_QUERY_KEYS = frozenset({"key", "access_token", "api_key", "api-key"})
 
@@ -63,8 +65,13 @@ class Received:
         """The model asked for, in the path as Gemini has it or in the body; "" where none is named."""
         if in_path := _MODEL_IN_PATH.search(self.path):
             return in_path[1]
-        named = self.json.get("model")
+        named = self.json.get("model") or self.form.get("model")
         return named if isinstance(named, str) else ""
+
+    @property
+    def form(self) -> Mapping[str, object]:
+        """The short text fields of a multipart form; none where the body is no form."""
+        return form_fields(self.body) if self.body.startswith(b"--") else {}
 
     @property
     def prompt(self) -> str:

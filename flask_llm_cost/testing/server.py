@@ -26,8 +26,8 @@ _POLL_S = 0.05
 class ProviderServer:
     """OpenAI, Anthropic and Gemini on a local port, for tests and demos. No request leaves the machine.
 
-    Speaks OpenAI chat completions, responses and embeddings, Anthropic messages, Gemini generateContent and
-    streamGenerateContent, as JSON and as streams, with usage, headers, ids and errors as the providers send
+    Speaks OpenAI chat completions, responses, embeddings, audio and images, Anthropic messages, Gemini
+    generateContent and streamGenerateContent, as JSON and as streams, with usage, headers, ids and errors as the providers send
     them. Told nothing, it gives plausible answers that follow from the request alone::
 
         with ProviderServer() as server:

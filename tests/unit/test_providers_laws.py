@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_llm_cost.providers import find_route, read, read_stream_events
-from flask_llm_cost.providers.hosts import Route
+from flask_llm_cost.providers.route import Route
 from flask_llm_cost.usage import METERS, Reading
 
 URLS = {

@@ -1,0 +1,22 @@
+"""Where a call goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask_llm_cost.providers.wire import WireFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a call goes.
+
+    Attributes:
+        provider: our name of who answers.
+        wire: how it answers.
+        operation: OpenTelemetry's ``gen_ai.operation.name``.
+    """
+
+    provider: str
+    wire: WireFormat
+    operation: str
