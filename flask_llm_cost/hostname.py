@@ -32,9 +32,9 @@ def host_key(name: str) -> str:
 def _split(name: str) -> tuple[str, str | None]:
     """The host and the port. What has several colons and no brackets is an IPv6 address without a port."""
     if name.startswith("["):
-        address, _, rest = name[1:].partition("]")
+        address, bracket, rest = name[1:].partition("]")
         port = rest[1:] if rest[:1] == ":" else None
-        if rest and port is None:
+        if not bracket or (rest and port is None):
             raise ValueError("'[IPv6 address]:port' is allowed")
         return _bracketed(address), port
     if name.count(":") > 1:

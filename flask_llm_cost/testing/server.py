@@ -27,8 +27,9 @@ class ProviderServer:
     """OpenAI, Anthropic and Gemini on a local port, for tests and demos. No request leaves the machine.
 
     Speaks OpenAI chat completions, responses, embeddings, audio and images, Anthropic messages, Gemini
-    generateContent and streamGenerateContent, as JSON and as streams, with usage, headers, ids and errors as the providers send
-    them. Told nothing, it gives plausible answers that follow from the request alone::
+    generateContent and streamGenerateContent, as JSON and as streams, with usage, headers, ids and errors as
+    the providers send them. An answer that brings its own body is given on every path. Told nothing, the server
+    gives plausible answers that follow from the request alone::
 
         with ProviderServer() as server:
             OpenAI(base_url=f"{server.url}/v1", api_key="any")

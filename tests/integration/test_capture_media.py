@@ -193,6 +193,19 @@ def test_gemini_embeddings_report_usage(llm_cost: LLMCost, provider: ProviderSer
     assert (row.provider, row.total_cost) == ("gemini", 9 * Decimal("0.15") / 1_000_000)
 
 
+def test_vertex_counts_the_tokens_of_each_text(llm_cost: LLMCost, provider: ProviderServer, calls: ReadCalls) -> None:
+    vector = b'{"embeddings": {"values": [0.1], "statistics": {"token_count": 4, "truncated": false}}}'
+    provider.next(Answer(body=b'{"predictions": [' + vector + b", " + vector + b"]}"))
+    client = gemini(llm_cost, provider.url, vertexai=True)
+    answer = client.models.embed_content(model="text-embedding-005", contents=["one", "two"])
+    client.close()
+    assert len(answer.embeddings or []) == 2
+    assert provider.requests[0].path.endswith("/publishers/google/models/text-embedding-005:predict")
+    (row,) = calls()
+    assert essence(row) == ("text-embedding-005", "embeddings", "response", {"input": "8"})
+    assert row.provider == "vertex"
+
+
 def test_counting_tokens_is_no_call_to_a_model(llm_cost: LLMCost, provider: ProviderServer, calls: ReadCalls) -> None:
     """Anthropic's and Google's counters are free: nothing is recorded."""
     provider.next(Answer(body=b'{"totalTokens": 7}'), Answer(body=b'{"input_tokens": 7}'))

@@ -233,3 +233,23 @@ def test_a_port_that_is_taken_is_an_error_at_the_start() -> None:
         taken.listen()
         with pytest.raises(OSError, match="in use"):
             ProviderServer(taken.getsockname()[1]).start()
+
+
+def test_an_answer_with_a_body_of_its_own_is_given_on_every_path(server: ProviderServer, client: httpx.Client) -> None:
+    """So it speaks the formats of providers that it does not know; server-sent events come one by one."""
+    events = b'data: {"a": 1}\n\ndata: [DONE]\n\n'
+    server.next(
+        Answer(body=b'{"x": 1}', headers={"x-own": "yes"}),
+        Answer(body=events, headers={"Content-Type": "text/event-stream"}),
+        Answer(body=b"no", status=418),
+    )
+    whole = client.post("/v2/generate")
+    assert (whole.json(), whole.headers["x-own"], whole.headers["content-type"]) == (
+        {"x": 1},
+        "yes",
+        "application/json",
+    )
+    streamed = client.post("/v2/generate", json={})
+    assert (streamed.content, streamed.headers["transfer-encoding"]) == (events, "chunked")
+    assert client.post("/anything").status_code == 418
+    assert client.post("/v2/generate", json={}).status_code == 404

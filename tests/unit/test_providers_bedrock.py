@@ -284,3 +284,20 @@ def test_events_as_botocore_hands_them_out() -> None:
     assert read_stream_events("bedrock", invoke).usage == {"input": 16, "output": 21}
     failed = [{"chunk": {"bytes": b"{}"}}, {"modelTimeoutException": {"message": "too slow"}}]
     assert read_stream_events("bedrock", failed).error_type == "modelTimeoutException"
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        ("ValidationException", "ValidationException"),
+        ("ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/", "ThrottlingException"),
+        ("aws.bedrock#ModelTimeoutException:http://x", "ModelTimeoutException"),
+        ("a sentence, with text", "429"),
+        ("", "429"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["converse", "invoke"])
+def test_the_kind_of_an_error_stands_in_a_header(verb: str, header: str, code: str) -> None:
+    """Over HTTP the body is a sentence: ``{"message": "…"}``."""
+    reading = ask({"message": "Too many."}, verb, headers={"x-amzn-ErrorType": header}, status=429)
+    assert (reading.status, reading.error_type) == ("error", code)

@@ -108,7 +108,6 @@ def test_gemini_paths(url: str) -> None:
     "path",
     [
         "/v1beta/models",
-        "/v1beta/models/gemini-embedding-001:embedContent",
         "/v1beta/models/gemini-2.5-flash:countTokens",
         "/v1beta/models/gemini-2.5-flash",
         "/v1beta/tunedModels/mine:generateContent",
@@ -116,7 +115,7 @@ def test_gemini_paths(url: str) -> None:
     ],
 )
 def test_what_is_no_call_to_gemini(path: str) -> None:
-    """Covers P-PARSE-GEM-02. Vertex and the OpenAI-compatible path, which the gem leaves out too, match here."""
+    """Covers P-PARSE-GEM-02. Vertex, embeddings and the OpenAI-compatible path, which the gem leaves out, match."""
     assert routed("generativelanguage.googleapis.com" + path) is None
 
 

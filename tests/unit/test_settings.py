@@ -35,6 +35,11 @@ def test_the_defaults_are_those_of_a_fresh_install() -> None:
         ("LLM_COST_UNKNOWN_PRICING", "explode", "'warn', 'raise', 'ignore'"),
         ("LLM_COST_OPENAI_COMPATIBLE_HOSTS", ["a"], "a mapping"),
         ("LLM_COST_OPENAI_COMPATIBLE_HOSTS", {"a": 1}, "a non-empty text"),
+        ("LLM_COST_OPENAI_COMPATIBLE_HOSTS", {"http://a": "b"}, "'http://a': a host is allowed"),
+        ("LLM_COST_OPENAI_COMPATIBLE_HOSTS", {"*.a": "b"}, "'*.a': wildcards are not allowed"),
+        ("LLM_COST_OPENAI_COMPATIBLE_HOSTS", {"a:0": "b"}, "'a:0': the port is '0'"),
+        ("LLM_COST_OPENAI_COMPATIBLE_HOSTS", {"::1": "b", "[::1]": "c"}, "'[::1]' is 'b' and 'c'; one is allowed"),
+        ("LLM_COST_PROVIDERS", "shop.llm:Lumen", "a list is allowed"),
         ("LLM_COST_DEFAULT_TAGS", 5, "a mapping"),
         ("LLM_COST_MAX_TAGS", -1, "at least 0"),
         ("LLM_COST_REPORT_TAGS", ["no spaces"], "invalid tag key 'no spaces'"),
@@ -72,8 +77,8 @@ def test_the_callers_dictionaries_are_copied_and_stay_theirs() -> None:
 
 def test_host_names_are_lower_cased() -> None:
     """Covers P-CFG-18."""
-    settings = Settings.from_config({"LLM_COST_OPENAI_COMPATIBLE_HOSTS": {"LLM.Internal": "gateway"}})
-    assert settings.openai_compatible_hosts == {"llm.internal": "gateway"}
+    settings = Settings.from_config({"LLM_COST_OPENAI_COMPATIBLE_HOSTS": {"LLM.Internal": "gateway", "::1": "six"}})
+    assert settings.openai_compatible_hosts == {"llm.internal": "gateway", "[::1]": "six"}
 
 
 def test_two_places_for_the_ledger_are_refused() -> None:
