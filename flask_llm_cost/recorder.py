@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Protocol
-from uuid import UUID
 
 from blinker import NamedSignal
 from flask import Flask
 
 from flask_llm_cost.errors import StorageError, UnknownPricingError
 from flask_llm_cost.ledger.event import Event
+from flask_llm_cost.ledger.identity import uuid7
 from flask_llm_cost.pricing import PriceBook
 from flask_llm_cost.pricing.receipt import Receipt
 from flask_llm_cost.settings import Settings
@@ -211,11 +209,3 @@ def _receipt_json(reading: Reading, receipt: Receipt | None) -> dict[str, object
         if (value := getattr(reading, name)) is not None:
             packed[name] = value
     return packed
-
-
-def uuid7() -> UUID:
-    """A time-ordered id (RFC 9562, version 7): 48 bits of Unix milliseconds, 74 random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    bits = int.from_bytes(os.urandom(10), "big")
-    high = (milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | (bits >> 62 & 0xFFF) << 64
-    return UUID(int=high | 0x2 << 62 | bits & (1 << 62) - 1)

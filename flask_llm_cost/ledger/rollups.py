@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import add, itemgetter
-from typing import TypeVar
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from flask_llm_cost.ledger.models import STANDARD
-from flask_llm_cost.ledger.rows import MONEY, TOKENS, Entry, Row
+from flask_llm_cost.ledger.rows import MONEY, TOKENS, Entry, Row, Values
 
 OTHER_VALUES = "__other__"
 
@@ -61,6 +61,25 @@ class Summary:
     latency: dict[tuple[str, str, str, int], Sums] = field(default_factory=dict)
     tags: dict[tuple[str, str, str], Sums] = field(default_factory=dict)
     tag_keys: dict[tuple[str, str], Sums] = field(default_factory=dict)
+
+    def subtract(self, gone: Summary) -> dict[str, list[Values]]:
+        """Take out what calls added before they changed.
+
+        Returns:
+            rollup → the keys that those calls left: rows that may hold no call any more.
+        """
+        pairs: tuple[tuple[dict[Any, Sums], Mapping[Any, Sums]], ...] = (
+            (self.daily, gone.daily),
+            (self.hourly, gone.hourly),
+            (self.latency, gone.latency),
+            (self.tags, gone.tags),
+            (self.tag_keys, gone.tag_keys),
+        )
+        moved = [[key for key in before if key not in now] for now, before in pairs]
+        for now, before in pairs:
+            for key, sums in before.items():
+                _add(now, key, [-each for each in sums])
+        return dict(zip(("llm_cost_daily", "llm_cost_hourly", "llm_cost_latency_daily"), moved[:3], strict=True))
 
 
 def latency_bin(latency_ms: int) -> int:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from uuid import UUID
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
@@ -16,12 +17,16 @@ from flask_llm_cost.ledger import tag_rows
 from flask_llm_cost.ledger.dialects import Dialect, dialect_of
 from flask_llm_cost.ledger.engine import Engines
 from flask_llm_cost.ledger.event import Event
+from flask_llm_cost.ledger.identity import is_timeless
+from flask_llm_cost.ledger.models import Call
 from flask_llm_cost.ledger.rollups import SUMS, Summary, summarise
 from flask_llm_cost.ledger.rows import Entry, Row, Values, clean_text, entry_of, pack, utc_text
+from flask_llm_cost.ledger.succession import settle, succeeded
 from flask_llm_cost.settings import Settings
 
 BATCH = 500
 TIME_ZONE = "rollups_timezone"
+TIMELESS_TURN = "timeless_calls_written_at"
 
 _CONFLICT_RETRIES = 8
 _ERROR_LENGTH = 1000
@@ -45,20 +50,27 @@ class Writer:
     def write_batch(self, batch: Sequence[Packed]) -> int:
         """Write calls, tags and rollups of ``batch`` in one transaction. Returns how many calls were new.
 
-        What is in the ledger already is skipped, and adds nothing to the rollups again.
+        What is in the ledger already is skipped, and adds nothing to the rollups again; where it says more than
+        the ledger knows (see ``succession``), the call and the rollups are brought up to that.
 
         Raises:
             SQLAlchemyError: the database's own error; nothing was written.
             KeyError, ValueError, TypeError, ArithmeticError, AttributeError: an event cannot be stored.
         """
+        return len(self.write_new(batch))
+
+    def write_new(self, batch: Sequence[Packed]) -> frozenset[str]:
+        """``write_batch``, telling the event ids (hexadecimal) of the calls that were new."""
         recorded_at = utc_text(datetime.now(UTC))
-        entries: dict[Any, Entry] = {}
+        entries: dict[str, Entry] = {}
         for packed in batch:
             entry = entry_of(packed, recorded_at)
-            # Of two with one id the first counts, as it would if they came in two batches.
-            entries.setdefault(entry.row["event_id"], entry)
+            event_id = str(entry.row["event_id"])
+            # Of two with one id becomes what they would if they came in two batches.
+            held = entries.get(event_id)
+            entries[event_id] = entry if held is None else succeeded(held, entry)
         if not entries:
-            return 0
+            return frozenset()
         return self._transaction(lambda connection: self._write(connection, entries))
 
     def bury(self, text: str, event_id: str | None, error: BaseException) -> None:
@@ -87,21 +99,43 @@ class Writer:
                 time.sleep(random.uniform(0.002, 0.02) * (attempt + 1))  # noqa: S311
         raise AssertionError("unreachable")
 
-    def _write(self, connection: Connection, entries: Mapping[Any, Entry]) -> int:
-        ids = self.dialect.insert_calls(connection, [entry.row for entry in entries.values()])
+    def _write(self, connection: Connection, entries: Mapping[str, Entry]) -> frozenset[str]:
+        there = self._there_at_any_time(connection, entries)
+        rows = [entry.row for event_id, entry in entries.items() if event_id not in there]
+        ids = self.dialect.insert_calls(connection, rows) if rows else {}
         new = [(entry, ids[event_id]) for event_id, entry in entries.items() if event_id in ids]
-        if not new:
-            return 0
+        settled = settle(self.dialect, connection, {name: entry for name, entry in entries.items() if name not in ids})
+        if not new and not settled:
+            return frozenset()
         if self.dialect.keeps_tag_tables:
             tag_rows.write_tags(self.dialect, connection, ((call_id, entry.tags) for entry, call_id in new))
         self._check_zone(connection)
         settings = self._settings
-        summary = summarise((entry for entry, _ in new), settings.timezone, settings.rollup_exclude_tags)
+        now = (*(entry for entry, _ in new), *(each.after for each in settled))
+        summary = summarise(now, settings.timezone, settings.rollup_exclude_tags)
+        gone = summarise((each.before for each in settled), settings.timezone, settings.rollup_exclude_tags)
+        moved = summary.subtract(gone)
         tag_rollups = tag_rows.tag_rollups(self.dialect, connection, summary, settings.tag_values_per_day)
         # Shared rows come last, each table's in the order of its key: they stay locked until the commit.
         self._add_rollups(connection, summary)
         tag_rows.add_tag_rollups(self.dialect, connection, tag_rollups)
-        return len(new)
+        for name, keys in moved.items():
+            self.dialect.drop_empty(connection, name, keys)
+        return frozenset(ids)
+
+    def _there_at_any_time(self, connection: Connection, entries: Mapping[str, Entry]) -> frozenset[str]:
+        """Which calls without a time of their own the ledger holds, at whatever time they were recorded.
+
+        No unique key covers them: whoever records such calls waits at a row of ``meta`` until the one before
+        has committed.
+        """
+        timeless = [UUID(event_id) for event_id in entries if is_timeless(UUID(event_id))]
+        if not timeless:
+            return frozenset()
+        turn: Row = {"name": TIMELESS_TURN, "value": utc_text(datetime.now(UTC))}
+        self.dialect.put(connection, "llm_cost_meta", turn, ["name"])
+        found = connection.scalars(select(Call.event_id).where(Call.event_id.in_(timeless)))
+        return frozenset(event_id.hex for event_id in found)
 
     def _add_rollups(self, connection: Connection, summary: Summary) -> None:
         columns = ("provider", "model", "pricing_mode", *SUMS)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -34,6 +35,8 @@ events = st.builds(
     model=st.sampled_from(["a", "A", "b"]),
     stream=st.booleans(),
     status=st.sampled_from(["ok", "error"]),
+    usage_source=st.sampled_from(["unknown", "unknown", "response"]),
+    pricing_mode=st.sampled_from([None, "batch"]),
     input_tokens=st.integers(0, 10**6),
     total_tokens=st.integers(0, 10**6),
     total_cost=st.none() | st.integers(0, 10**12).map(lambda count: Decimal(count).scaleb(-9)),
@@ -70,19 +73,22 @@ def test_rollups_are_the_sum_of_the_calls(shared: Ledger, batches: list[list[Eve
     for batch in batches:
         assert len(batch) <= BATCH
         shared.write(batch)
-    kept: dict[UUID, Event] = {}
-    for event in (event for batch in batches for event in batch):
-        kept.setdefault(event.event_id, event)
+    kept = kept_of(batches)
     with shared.session() as session:
-        assert set(session.scalars(select(Call.event_id))) == set(kept)
+        assert outcomes(session.scalars(select(Call))) == outcomes(kept.values())
         of_calls = session.execute(sums(Call, func.count(Call.id))).one()
+        modes = Counter(event.pricing_mode or "standard" for event in kept.values())
         for rollup in (Daily, Hourly):
+            held = session.execute(select(rollup.pricing_mode, func.sum(rollup.calls)).group_by(rollup.pricing_mode))
+            assert {mode: int(calls) for mode, calls in held} == modes
+            assert session.scalar(select(func.count()).where(rollup.calls == 0)) == 0
             assert session.execute(sums(rollup, func.sum(rollup.calls))).one() == of_calls
         assert session.scalar(select(func.sum(Daily.unpriced))) == sum(
             event.cost_status in ("unknown", "partial") for event in kept.values()
         )
         timed = sum(event.latency_ms is not None for event in kept.values())
         assert (session.scalar(select(func.sum(LatencyDaily.calls))) or 0) == timed
+        assert session.scalar(select(func.count()).where(LatencyDaily.calls == 0)) == 0
         for tagged in (TagDaily, TagMonthly, TagKeyDaily):
             found = session.execute(select(tagged.key, func.sum(tagged.calls)).group_by(tagged.key)).all()
             assert {key: int(calls) for key, calls in found} == tag_calls(kept)
@@ -91,6 +97,26 @@ def test_rollups_are_the_sum_of_the_calls(shared: Ledger, batches: list[list[Eve
         keys = session.execute(select(TagKeyDaily.key, TagKeyDaily.day, TagKeyDaily.distinct_values))
         assert {(key, day): count for key, day, count in keys} == values
         assert all(count <= CAP for count in values.values())
+
+
+def kept_of(batches: list[list[Event]]) -> dict[UUID, Event]:
+    """What the ledger is to hold: of records with one id whose call it was from the first, and the best outcome."""
+    kept: dict[UUID, Event] = {}
+    for event in (event for batch in batches for event in batch):
+        held = kept.setdefault(event.event_id, event)
+        if knowledge(event) > knowledge(held):
+            mine = {"provider": held.provider, "stream": held.stream, "tags": held.tags}
+            kept[event.event_id] = replace(event, **mine)
+    return kept
+
+
+def knowledge(event: Event) -> int:
+    return 2 if event.usage_source != "unknown" else int(event.status != "ok")
+
+
+def outcomes(calls: Iterable[Any]) -> dict[UUID, tuple[Any, ...]]:
+    names = ("provider", "model", "status", "usage_source", "pricing_mode", "total_tokens", "total_cost", "latency_ms")
+    return {call.event_id: tuple(getattr(call, name) for name in (*names, "stream", "tags")) for call in calls}
 
 
 def sums(model: Any, calls: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -16,20 +17,23 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Date,
     Engine,
     Integer,
     MetaData,
     String,
     Table,
+    delete,
     exists,
     select,
+    update,
 )
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.types import TypeEngine
 
 from flask_llm_cost.ledger.models import Base, Call, CallTag, Tag
-from flask_llm_cost.ledger.rows import Row, Values, tag_digest
-from flask_llm_cost.ledger.types import Money
+from flask_llm_cost.ledger.rows import Plain, Row, Values, tag_digest
+from flask_llm_cost.ledger.types import Money, UTCDateTime
 
 SCHEMA_LOCK = "llm_cost_schema_version"
 
@@ -60,6 +64,11 @@ class Dialect(ABC):
     def insert_calls(self, connection: Connection, rows: Sequence[Row]) -> dict[str, int]:
         """Insert the calls that are not there yet. Returns their event id (hexadecimal) → id."""
 
+    def rewrite_call(self, connection: Connection, call_id: int, row: Row) -> None:
+        """Overwrite these columns of one call."""
+        calls = self.table("llm_cost_calls")
+        connection.execute(update(calls).where(calls.c.id == call_id).values(row))
+
     @abstractmethod
     def add(self, connection: Connection, name: str, columns: Sequence[str], rows: Sequence[Values]) -> None:
         """Add ``rows`` to the rollup of that name: what is not part of its key is a number and adds up.
@@ -81,6 +90,13 @@ class Dialect(ABC):
     @abstractmethod
     def put(self, connection: Connection, name: str, row: Row, unique: Sequence[str]) -> None:
         """Insert one row, or overwrite the one with the same ``unique`` columns."""
+
+    def drop_empty(self, connection: Connection, name: str, keys: Iterable[Values]) -> None:
+        """Delete those rows of the rollup of that name whose last call moved elsewhere."""
+        table = Base.metadata.tables[name]
+        for key in keys:
+            same = [column == _typed(part, column.type) for column, part in zip(table.primary_key, key, strict=True)]
+            connection.execute(delete(table).where(*same, table.c.calls == 0))
 
     def is_data_error(self, error: BaseException) -> bool:
         """Whether the *event* is at fault, so that no retry can help."""
@@ -130,6 +146,13 @@ class Dialect(ABC):
 
     def _added(self, table: Table) -> list[str]:
         return [each.name for each in table.columns if not each.primary_key and each.name != "value"]
+
+
+def _typed(part: Plain, kind: TypeEngine[Any]) -> object:
+    """A part of a rollup's key as SQLAlchemy takes it."""
+    if isinstance(kind, Date):
+        return date.fromisoformat(str(part))
+    return datetime.fromisoformat(f"{part}+00:00") if isinstance(kind, UTCDateTime) else part
 
 
 def hexadecimal(event_id: object) -> str:

@@ -23,8 +23,10 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
+    literal,
     select,
     type_coerce,
+    update,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
@@ -57,6 +59,12 @@ class PostgreSQL(Dialect):
         )
         found = connection.execute(statement, self._wire(calls.name, columns, [tuple(row.values()) for row in rows]))
         return {hexadecimal(event_id): call_id for call_id, event_id in found}
+
+    def rewrite_call(self, connection: Connection, call_id: int, row: Row) -> None:
+        kinds = Base.metadata.tables["llm_cost_calls"].columns
+        json = {name: cast(literal(row[name], Text), JSONB) for name in row if isinstance(kinds[name].type, JSON)}
+        calls = self.table("llm_cost_calls")
+        connection.execute(update(calls).where(calls.c.id == call_id).values({**row, **json}))
 
     def add(self, connection: Connection, name: str, columns: Sequence[str], rows: Sequence[Values]) -> None:
         if rows:
