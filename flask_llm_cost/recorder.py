@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Protocol
+from uuid import UUID
 
 from blinker import NamedSignal
 from flask import Flask
 
 from flask_llm_cost.errors import StorageError, UnknownPricingError
 from flask_llm_cost.ledger.event import Event
-from flask_llm_cost.ledger.identity import uuid7
+from flask_llm_cost.ledger.identity import lasting_id, uuid7
+from flask_llm_cost.ledger.recent import Recent
 from flask_llm_cost.pricing import PriceBook
 from flask_llm_cost.pricing.receipt import Receipt
 from flask_llm_cost.settings import Settings
@@ -48,6 +50,7 @@ class Recorder:
         self._ledger = ledger
         self._warned: set[tuple[str, str]] = set()
         self._warned_lock = threading.Lock()
+        self._recent = Recent()
 
     def record(
         self,
@@ -59,6 +62,7 @@ class Recorder:
         tags: Mapping[str, str] | None = None,
         host: str | None = None,
         captured_by: str = "manual",
+        event_id: UUID | None = None,
     ) -> Event:
         """Price a reading and hand it to the ledger.
 
@@ -69,15 +73,54 @@ class Recorder:
             tags: merged tags, least specific first; cleaned here.
             host: who was asked.
             captured_by: which way in saw the call.
+            event_id: as for ``event_of``.
 
         Raises:
             StorageError: the event could not be kept and ``LLM_COST_STORAGE_ERROR = "raise"``.
             UnknownPricingError: no price and ``LLM_COST_UNKNOWN_PRICING = "raise"``; the event is recorded.
         """
+        event = self.event_of(
+            reading,
+            tracked_at=tracked_at,
+            latency_ms=latency_ms,
+            first_token_ms=first_token_ms,
+            tags=tags,
+            host=host,
+            captured_by=captured_by,
+            event_id=event_id,
+        )
+        # Answers that are fetched again: their polls say the same over and over.
+        if reading.stored is None or self._recent.adds(event):
+            self._store(event)
+            self.recorded(event)
+        return event
+
+    def event_of(
+        self,
+        reading: Reading,
+        *,
+        tracked_at: datetime,
+        latency_ms: int | None = None,
+        first_token_ms: int | None = None,
+        tags: Mapping[str, str] | None = None,
+        host: str | None = None,
+        captured_by: str = "manual",
+        event_id: UUID | None = None,
+    ) -> Event:
+        """Price a reading: the event to keep of it. Arguments as for ``record``.
+
+        Args:
+            event_id: the id of a call that may be recorded again; ``None`` makes a new one, but for answers that
+                can be fetched again: those have their own, and their own time.
+        """
+        if reading.stored is not None:
+            tracked_at = reading.stored.created_at
+            event_id = lasting_id(reading.provider, str(reading.provider_response_id), tracked_at)
         receipt = None if _costs_nothing(reading) else self._price(reading, tracked_at)
-        event = _event(
+        return _event(
             reading,
             receipt,
+            event_id=event_id or uuid7(),
             tracked_at=tracked_at,
             latency_ms=latency_ms,
             first_token_ms=first_token_ms,
@@ -85,11 +128,16 @@ class Recorder:
             host=host,
             captured_by=captured_by,
         )
-        self._store(event)
+
+    def recorded(self, event: Event) -> None:
+        """Tell the subscribers of an event that is kept, and of a missing price.
+
+        Raises:
+            UnknownPricingError: as ``record``.
+        """
         self._notify(call_recorded, event=event)
-        if receipt is not None and receipt.reason in _NO_PRICE:
+        if event.receipt.get("reason") in _NO_PRICE:
             self._unknown_price(event)
-        return event
 
     def _price(self, reading: Reading, at: datetime) -> Receipt:
         try:
@@ -112,6 +160,7 @@ class Recorder:
         try:
             self._ledger.record(event)
         except Exception as error:
+            self._recent.forget(event)
             failure = error if isinstance(error, StorageError) else StorageError(f"{type(error).__name__}: {error}")
             self._notify(storage_failed, event=event, error=failure)
             if self._settings.storage_error == "raise":
@@ -154,6 +203,7 @@ def _event(
     reading: Reading,
     receipt: Receipt | None,
     *,
+    event_id: UUID,
     tracked_at: datetime,
     latency_ms: int | None,
     first_token_ms: int | None,
@@ -166,7 +216,7 @@ def _event(
         costs = {f"{column}_cost": cost for column, cost in receipt.costs().items()}
         costs |= {"total_cost": receipt.total, "cache_saved": receipt.cache_saved}
     return Event(
-        event_id=uuid7(),
+        event_id=event_id,
         tracked_at=tracked_at.astimezone(UTC),
         provider=reading.provider,
         model=reading.model,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -22,6 +23,11 @@ CostColumn = Literal["input", "cache_read", "cache_write", "output", "other"]
 COST_COLUMNS: tuple[CostColumn, ...] = get_args(CostColumn)
 
 NO_USAGE: Usage = MappingProxyType({})
+
+
+def knowledge(usage_source: str, status: str) -> int:
+    """How much a record of a call knows: 0 that there was one, 1 that it failed or was cancelled, 2 what it used."""
+    return 2 if usage_source != "unknown" else int(status != "ok")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,21 @@ class ModelUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """An answer that its provider keeps, and gives again to whoever asks for its id.
+
+    Attributes:
+        created_at: when the provider began it, to the second: the same in every copy.
+        pending: whether it is still being made; its usage comes with a later copy.
+        took_ms: from its beginning to its end, where the provider says; milliseconds.
+    """
+
+    created_at: datetime
+    pending: bool = False
+    took_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What an answer says about itself.
 
@@ -121,6 +142,7 @@ class Reading:
         raw_usage: the provider's usage object, numbers only, for audit and repricing.
         extra: usage that another model did inside this answer.
         notes: what was odd ("inconsistent", "unparsable_body", …).
+        stored: set where the answer can be fetched again by its id.
     """
 
     provider: str
@@ -140,6 +162,7 @@ class Reading:
     raw_usage: Mapping[str, object] | None = None
     extra: tuple[ModelUsage, ...] = ()
     notes: tuple[str, ...] = ()
+    stored: Stored | None = None
 
     @property
     def input_tokens(self) -> int:

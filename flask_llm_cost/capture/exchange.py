@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from flask_llm_cost import tagging
 from flask_llm_cost.capture.body import BoundedBody
 from flask_llm_cost.errors import LLMCostError
-from flask_llm_cost.providers import CUT_OFF, Route, read
+from flask_llm_cost.providers import CUT_OFF, PENDING, Route, read
 from flask_llm_cost.usage import Reading
 
 if TYPE_CHECKING:
@@ -170,6 +170,9 @@ class Exchange:
             return Reading(self._route.provider, "unknown", operation=self._route.operation, notes=("unreadable",))
 
     def _record(self, reading: Reading, now: float) -> None:
+        if self._route.fetches:
+            self._record_fetched(reading)
+            return
         if reading.status == "error" and not self._state.settings.record_errors and not reading.usage:
             return
         # A whole answer has no first token, even where the app reads it piece by piece.
@@ -177,8 +180,23 @@ class Exchange:
         self._state.recorder.record(
             reading,
             tracked_at=self._tracked_at,
-            latency_ms=_milliseconds(now - self._sent),
+            # The answer to a background request is no answer yet.
+            latency_ms=None if PENDING in reading.notes else _milliseconds(now - self._sent),
             first_token_ms=_milliseconds(first_byte - self._sent) if first_byte is not None else None,
+            tags=self._tags,
+            host=self._host,
+            captured_by=self._target.captured_by,
+        )
+
+    def _record_fetched(self, reading: Reading) -> None:
+        """Keep what an answer made earlier has come to; nothing where it is not done, or could not be had."""
+        stored = reading.stored
+        if stored is None or CUT_OFF in reading.notes or (reading.status == "ok" and not reading.usage):
+            return
+        self._state.recorder.record(
+            reading,
+            tracked_at=self._tracked_at,
+            latency_ms=stored.took_ms,
             tags=self._tags,
             host=self._host,
             captured_by=self._target.captured_by,

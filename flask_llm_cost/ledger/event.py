@@ -11,7 +11,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from flask_llm_cost.pricing.receipt import CostStatus
-from flask_llm_cost.usage import CallStatus, UsageSource
+from flask_llm_cost.usage import CallStatus, UsageSource, knowledge
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -63,6 +63,11 @@ class Event:
     price_source: str | None = None
     receipt: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def knowledge(self) -> int:
+        """How much it knows of its call, against other records of the same one (see ``usage.knowledge``)."""
+        return knowledge(self.usage_source, self.status)
 
     def as_json(self) -> dict[str, Any]:
         """JSON-ready values, absent ones left out: the form the spool and dead letters keep."""

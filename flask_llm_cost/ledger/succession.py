@@ -17,6 +17,7 @@ from flask_llm_cost.ledger.dialects import Dialect
 from flask_llm_cost.ledger.models import Call
 from flask_llm_cost.ledger.rows import Entry, Row, utc_text
 from flask_llm_cost.ledger.types import Money, UTCDateTime
+from flask_llm_cost.usage import knowledge
 
 # Whose call it is, and what names its row: stays as it was recorded first.
 _KEPT = frozenset({"id", "event_id", "tracked_at", "recorded_at", "provider", "request_model", "operation"})
@@ -31,27 +32,20 @@ class Succession(NamedTuple):
     after: Entry
 
 
-def knowledge(row: Mapping[str, Any]) -> int:
-    """How much a record knows: 0 that there was a call, 1 that it failed or was cancelled, 2 what it used."""
-    if row["usage_source"] != "unknown":
-        return 2
-    return int(row["status"] != "ok")
-
-
 def succeeded(held: Entry, other: Entry) -> Entry:
     """``held`` with the outcome of ``other`` where that knows more."""
-    if knowledge(other.row) <= knowledge(held.row):
+    if _knowledge(other.row) <= _knowledge(held.row):
         return held
     return Entry({**held.row, **_outcome(other)}, held.tags)
 
 
 def settle(dialect: Dialect, connection: Connection, entries: Mapping[str, Entry]) -> list[Succession]:
     """Bring what the ledger holds of ``entries`` (event id → entry) up to what they know. Mostly nothing."""
-    found = _held(connection, [event_id for event_id, entry in entries.items() if knowledge(entry.row)])
+    found = _held(connection, [event_id for event_id, entry in entries.items() if _knowledge(entry.row)])
     settled: list[Succession] = []
     for values in found:
         event_id = values["event_id"].hex
-        if knowledge(entries[event_id].row) <= knowledge(values):
+        if _knowledge(entries[event_id].row) <= _knowledge(values):
             continue
         before = _entry_held(values)
         dialect.rewrite_call(connection, values["id"], _outcome(entries[event_id]))
@@ -72,6 +66,10 @@ def _held(connection: Connection, event_ids: list[str]) -> list[Mapping[str, Any
         return []
     locked = select(calls).where(calls.c.id.in_(rows)).order_by(calls.c.id).with_for_update()
     return [dict(row) for row in connection.execute(locked).mappings()]
+
+
+def _knowledge(row: Mapping[str, Any]) -> int:
+    return knowledge(row["usage_source"], row["status"])
 
 
 def _outcome(entry: Entry) -> Row:

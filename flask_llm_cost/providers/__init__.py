@@ -7,7 +7,7 @@ is pure: bytes in, a ``Reading`` out.
 from flask_llm_cost.providers.custom import Provider
 from flask_llm_cost.providers.fields import JSON
 from flask_llm_cost.providers.hosts import find_route, is_known
-from flask_llm_cost.providers.reader import CUT_OFF, read, read_exchange
+from flask_llm_cost.providers.reader import CUT_OFF, PENDING, read, read_exchange
 from flask_llm_cost.providers.registry import Registry
 from flask_llm_cost.providers.route import Route
 from flask_llm_cost.providers.told import read_stream_events
@@ -16,6 +16,7 @@ from flask_llm_cost.providers.wire import Answer, Asked, Folded, WireFormat
 __all__ = [
     "CUT_OFF",
     "JSON",
+    "PENDING",
     "Answer",
     "Asked",
     "Folded",

@@ -7,7 +7,7 @@ and one comparison of endings: this runs on every HTTP call of the app.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from flask_llm_cost.providers import endings as at
@@ -189,8 +189,28 @@ def find_route(
             Then a host that is in no table is matched by its path alone.
         own: the app's own providers; on the paths they name they go before everything else.
     """
+    fetched = _fetched(method, path)
+    if fetched is not None:
+        route = _asked(host, port, fetched, compatible_hosts, provider, own)
+        return None if route is None else replace(route, fetches=True)
     if method != "POST" and method.upper() != "POST":
         return None
+    return _asked(host, port, path, compatible_hosts, provider, own)
+
+
+def format_for(provider: str, ending: str) -> WireFormat:
+    """The wire format a provider uses on paths of that ending; names are compared case-insensitively."""
+    return _anywhere(provider)[ending]
+
+
+def _asked(
+    host: str,
+    port: int | None,
+    path: str,
+    compatible_hosts: Mapping[str, str],
+    provider: str | None,
+    own: Registry | None,
+) -> Route | None:
     host = host.lower()
     route = own.find(host, port, path, provider) if own is not None else None
     if route is not None:
@@ -207,9 +227,14 @@ def find_route(
     return _route(service.provider, service.formats, path)
 
 
-def format_for(provider: str, ending: str) -> WireFormat:
-    """The wire format a provider uses on paths of that ending; names are compared case-insensitively."""
-    return _anywhere(provider)[ending]
+def _fetched(method: str, path: str) -> str | None:
+    """Where the answer was asked for that ``GET …/responses/<id>`` or ``POST …/responses/<id>/cancel`` is about."""
+    head, _, last = path.rpartition("/")
+    if last == "cancel" and method.upper() == "POST":
+        head = head.rpartition("/")[0]
+    elif method.upper() != "GET" or not last:
+        return None
+    return head if head.endswith("/responses") else None
 
 
 def _service_at(host: str) -> Service | None:

@@ -3,12 +3,16 @@
 Usage comes with the last event of a stream, within ``response``. Hosted tools are billed per call beside
 the tokens; how often they ran is told by the items of ``output`` and, for web searches, by ``tool_usage``
 (SDK type ``Response``: "billable web search requests", pages opened or searched within are not among them).
+
+A background response is answered at once, queued and without usage; that comes with a later GET of its id.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import ClassVar
 
 from flask_llm_cost.providers.events import Event
@@ -16,12 +20,18 @@ from flask_llm_cost.providers.fields import JSON, count, mapping, numbers, objec
 from flask_llm_cost.providers.openai_usage import split_usage
 from flask_llm_cost.providers.split import Split
 from flask_llm_cost.providers.wire import Answer, Asked, Folded, WireFormat, answered_model
+from flask_llm_cost.usage import Stored
 
 _WORTH_DECODING = re.compile(
     rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|output_item\.done)|error)"|"usage"\s*:\s*\{'
 )
-_REPORTED = ("output", "tool_usage", "error", "service_tier")
+_REPORTED = ("output", "tool_usage", "error", "service_tier", "status", "created_at", "completed_at")
 _LAST = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_PENDING = frozenset({"queued", "in_progress"})
+# OpenAI's and Azure's ids are "resp_" and some 50 characters. What is shorter may name more than one answer.
+_OWN_ID = re.compile(r"resp_\S{16,}")
+# Seconds, between the years 2014 and 2096: a host that counts in another unit, or not at all, is not believed.
+_PLAUSIBLE = range(1_400_000_000, 4_000_000_000)
 
 
 class OpenAIResponses(WireFormat):
@@ -30,13 +40,19 @@ class OpenAIResponses(WireFormat):
     name: ClassVar[str] = "openai"
 
     def read(self, body: JSON, asked: Asked) -> Answer:
-        model, response_id, tier = answered_model(body), text(body, "id"), text(body, "service_tier")
+        answer = Answer(
+            model=answered_model(body),
+            response_id=text(body, "id"),
+            tier=text(body, "service_tier"),
+            stored=_stored(body),
+            cancelled=body.get("status") == "cancelled",
+        )
         if not isinstance(body.get("usage"), dict):
-            return Answer(model, response_id, tier=tier)
+            return answer
         usage = mapping(body, "usage")
         split = split_usage(usage)
         _count_tools(split, body)
-        return Answer(model, response_id, split.usage, numbers(usage), tier, notes=split.notes)
+        return replace(answer, usage=split.usage, raw_usage=numbers(usage), notes=split.notes)
 
     def fold(self, events: Iterable[Event]) -> Folded:
         body: dict[str, object] = {}
@@ -70,6 +86,15 @@ def _take(body: dict[str, object], event: JSON) -> bool:
     elif kind == "response.failed":
         body.setdefault("error", {"code": "response_failed"})
     return kind in _LAST
+
+
+def _stored(body: JSON) -> Stored | None:
+    """How far an answer is that ``GET /responses/<id>`` gives again."""
+    created, completed = count(body, "created_at"), count(body, "completed_at")
+    if created is None or created not in _PLAUSIBLE or not _OWN_ID.fullmatch(text(body, "id") or ""):
+        return None
+    took = None if completed is None or completed < created else (completed - created) * 1000
+    return Stored(datetime.fromtimestamp(created, UTC), pending=body.get("status") in _PENDING, took_ms=took)
 
 
 def _count_tools(split: Split, body: JSON) -> None:

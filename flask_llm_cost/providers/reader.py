@@ -19,6 +19,7 @@ from flask_llm_cost.providers.wire import Answer, Asked, Folded
 from flask_llm_cost.usage import NO_USAGE, CallStatus, Reading, UsageSource
 
 CUT_OFF = "cut_off"
+PENDING = "pending"
 UNPARSABLE_BODY, EMPTY_BODY, NO_REPORT, RECOVERED = "unparsable_body", "empty_body", "no_usage", "recovered_usage"
 
 log = logging.getLogger(__name__)
@@ -192,8 +193,9 @@ def _reading(
 ) -> Reading:
     """Put together what the answer says, what the request asked and what the transport saw."""
     failed = body is not None and bool(body.get("error"))
-    status: CallStatus = "error" if failed else "ok"
-    unreported = () if answer.usage or failed or notes else (NO_REPORT,)
+    status: CallStatus = "error" if failed else "cancelled" if answer.cancelled else "ok"
+    pending = answer.stored is not None and answer.stored.pending
+    unreported = () if answer.usage or failed or notes else (PENDING if pending else NO_REPORT,)
     return Reading(
         provider=route.provider,
         model=(asked.model or "unknown") if answer.model is None else (answer.model or "unknown"),
@@ -212,6 +214,7 @@ def _reading(
         raw_usage=answer.raw_usage,
         extra=answer.extra,
         notes=(*answer.notes, *notes, *unreported),
+        stored=answer.stored,
     )
 
 

@@ -15,8 +15,10 @@ class Route:
         provider: our name of who answers.
         wire: how it answers.
         operation: OpenTelemetry's ``gen_ai.operation.name``.
+        fetches: whether it asks for an answer made earlier, or calls one off, instead of asking for a new one.
     """
 
     provider: str
     wire: WireFormat
     operation: str
+    fetches: bool = False

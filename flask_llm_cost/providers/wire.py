@@ -13,7 +13,7 @@ from typing import ClassVar
 from flask_llm_cost.providers.events import Event
 from flask_llm_cost.providers.fields import JSON, NO_FIELDS, first_present, text
 from flask_llm_cost.providers.sse import events_of
-from flask_llm_cost.usage import NO_USAGE, ModelUsage, Usage
+from flask_llm_cost.usage import NO_USAGE, ModelUsage, Stored, Usage
 
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")
 
@@ -51,6 +51,8 @@ class Answer:
         extra: what other models did.
         provider_cost: USD, as reported.
         notes: what was odd.
+        stored: set where the provider keeps the answer and gives it again by its id.
+        cancelled: whether the answer was called off before it was done.
     """
 
     model: str | None = None
@@ -63,6 +65,8 @@ class Answer:
     extra: tuple[ModelUsage, ...] = ()
     provider_cost: Decimal | None = None
     notes: tuple[str, ...] = ()
+    stored: Stored | None = None
+    cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
