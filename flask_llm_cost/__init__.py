@@ -1,6 +1,7 @@
 """What a Flask app spends on LLM APIs, and where that spend comes from."""
 
 from flask_llm_cost.capture.http import LLMCostAdapter
+from flask_llm_cost.capture.recorded import BatchResult, LineProblem
 from flask_llm_cost.errors import (
     ConfigurationError,
     InvalidFilterError,
@@ -15,12 +16,14 @@ from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.signals import call_recorded, storage_failed
 
 __all__ = [
+    "BatchResult",
     "ConfigurationError",
     "Event",
     "InvalidFilterError",
     "LLMCost",
     "LLMCostAdapter",
     "LLMCostError",
+    "LineProblem",
     "NotInitializedError",
     "PriceTableError",
     "StorageError",

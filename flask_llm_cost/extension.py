@@ -15,7 +15,8 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.orm import Session
 
 from flask_llm_cost import tagging
-from flask_llm_cost.capture import clients, http, httpx, instrument, manual, told
+from flask_llm_cost.capture import clients, http, httpx, instrument, manual, recorded, told
+from flask_llm_cost.capture.lines import Lines
 from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.cli import llm_cost as command_group
 from flask_llm_cost.dashboard import blueprint as dashboard
@@ -216,6 +217,61 @@ class LLMCost:
             tags=tags,
             pricing_mode=told.mode_of(pricing_mode),
         )
+
+    def record_response(
+        self,
+        provider: str,
+        body: object,
+        *,
+        tags: TagsArgument = None,
+        tracked_at: datetime | None = None,
+        latency_ms: float | None = None,
+        pricing_mode: str | None = None,
+    ) -> Event | None:
+        """Record an answer that the app has: an SDK's object, a mapping, or the JSON as text or bytes.
+
+        An id that is the provider's own is recorded once, however often; ``tracked_at`` counts where the
+        answer does not say when it was made.
+
+        Returns:
+            the event, or ``None`` while ``LLM_COST_ENABLED`` is off.
+
+        Raises:
+            ValueError: it is no answer of a known format.
+        """
+        state = self._enabled_state()
+        if state is None:
+            return None
+        return recorded.record_response(
+            state,
+            str(provider),
+            body,
+            tags=tags,
+            tracked_at=tracked_at,
+            latency_ms=latency_ms,
+            pricing_mode=told.mode_of(pricing_mode),
+        )
+
+    def record_batch(
+        self, provider: str, results: Lines, *, tags: recorded.LineTags = None, tracked_at: datetime | None = None
+    ) -> recorded.BatchResult:
+        """Record the results of a batch at batch prices: each line once, however often and by however many.
+
+        Args:
+            provider: "openai", "azure", "anthropic", "gemini", "vertex", …
+            results: a path, bytes, an open file, an SDK's download, or any iterable of lines; read line by line.
+            tags: a mapping, or a callable that gets each line's ``custom_id`` and the decoded line.
+            tracked_at: the time of lines that do not say when they were answered; now unless told otherwise.
+
+        Raises:
+            OSError, TypeError: the lines cannot be read.
+            StorageError: the ledger cannot take them; recording the file again does the rest.
+            UnknownPricingError: ``LLM_COST_UNKNOWN_PRICING = "raise"`` met a model without a price; all is recorded.
+        """
+        state = self._enabled_state()
+        if state is None:
+            return recorded.BatchResult()
+        return recorded.record_batch(state, str(provider), results, tags=tags, tracked_at=tracked_at)
 
     def dashboard_guard(self, guard: Guard) -> Guard:
         """Register who may see the dashboard: a function returning truthy, or a Flask response (a redirect, say)."""

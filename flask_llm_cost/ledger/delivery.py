@@ -27,23 +27,22 @@ def deliver(writer: Writer, payloads: Sequence[bytes]) -> None:
     write_around(writer, batch)
 
 
-def write_around(writer: Writer, batch: Sequence[Packed]) -> None:
-    """Write ``batch``, halving it around any event at fault.
+def write_around(writer: Writer, batch: Sequence[Packed]) -> frozenset[str]:
+    """Write ``batch``, halving it around any event at fault. Returns the ids (hexadecimal) of the new calls.
 
     Raises:
         SQLAlchemyError: the database cannot take it now.
     """
     try:
-        writer.write_batch(batch)
+        return writer.write_new(batch)
     except Exception as error:
         if not writer.dialect.is_data_error(error):
             raise
         if len(batch) == 1:
             _bury(writer, json.dumps(batch[0], default=str), _event_id(batch[0]), error)
-            return
+            return frozenset()
         middle = len(batch) // 2
-        write_around(writer, batch[:middle])
-        write_around(writer, batch[middle:])
+        return write_around(writer, batch[:middle]) | write_around(writer, batch[middle:])
 
 
 def _unpacked(payload: bytes) -> Packed:

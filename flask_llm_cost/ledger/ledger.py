@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import click
 from sqlalchemy import URL, Engine
@@ -18,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from flask_llm_cost.errors import LLMCostError, StorageError
-from flask_llm_cost.ledger.delivery import deliver
+from flask_llm_cost.ledger.delivery import deliver, write_around
 from flask_llm_cost.ledger.engine import Engines, is_memory
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.ledger.forks import guard_forks
@@ -133,6 +134,23 @@ class Ledger:
                     batch = []
             return written + self._writer.write_batch(batch)
         except (SQLAlchemyError, ValueError, TypeError, KeyError, ArithmeticError) as error:
+            raise self._explained(error) from error
+
+    def write_new(self, events: Sequence[Event]) -> frozenset[UUID]:
+        """Write one batch where events end up, without the spool. Returns the ids of those that were new.
+
+        An event that no database takes goes to the dead letters. Stores outside the ledger get every event.
+
+        Raises:
+            SchemaMissingError, StorageError: as ``record``; nothing of the batch was kept.
+        """
+        if not isinstance(self._store, SpoolStore | SyncStore):
+            for event in events:
+                self.record(event)
+            return frozenset(event.event_id for event in events)
+        try:
+            return frozenset(map(UUID, write_around(self._writer, [pack(event) for event in events])))
+        except SQLAlchemyError as error:
             raise self._explained(error) from error
 
     @contextmanager

@@ -4,6 +4,8 @@ One file per wire format, one line in ``hosts`` per host; an app's own derive fr
 is pure: bytes in, a ``Reading`` out.
 """
 
+from flask_llm_cost.providers.batches import BatchLine, read_batch_line
+from flask_llm_cost.providers.bodies import own_name, own_time, read_body
 from flask_llm_cost.providers.custom import Provider
 from flask_llm_cost.providers.fields import JSON
 from flask_llm_cost.providers.hosts import find_route, is_known
@@ -19,6 +21,7 @@ __all__ = [
     "PENDING",
     "Answer",
     "Asked",
+    "BatchLine",
     "Folded",
     "Provider",
     "Registry",
@@ -26,7 +29,11 @@ __all__ = [
     "WireFormat",
     "find_route",
     "is_known",
+    "own_name",
+    "own_time",
     "read",
+    "read_batch_line",
+    "read_body",
     "read_exchange",
     "read_stream_events",
 ]

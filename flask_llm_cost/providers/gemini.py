@@ -57,7 +57,7 @@ class GeminiContent(WireFormat):
         for event in events:
             chunk = event.decoded()
             if chunk is not None:
-                final = _take(body, queries, _camel_case(chunk)) or final
+                final = _take(body, queries, camel_case(chunk)) or final
         if queries:
             body["candidates"] = [{"groundingMetadata": {"webSearchQueries": queries}}]
         return Folded(body, final)
@@ -192,7 +192,7 @@ def _grounding(body: JSON, model: str | None) -> int | None:
     return len(queries) if int(generation[1]) >= 3 else 1
 
 
-def _camel_case(chunk: JSON) -> JSON:
+def camel_case(chunk: JSON) -> JSON:
     """A chunk as the SDK's objects dump it, in the words of the wire."""
     if "usage_metadata" not in chunk and "model_version" not in chunk:
         return chunk

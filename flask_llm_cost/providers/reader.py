@@ -100,6 +100,15 @@ def read(
         return _reading(route, asked, Answer(), stream=asked.stream, notes=(UNPARSABLE_BODY,))
 
 
+def read_document(route: Route, document: JSON) -> Reading:
+    """Read one answer that is a JSON object already. Never raises."""
+    try:
+        return _reading(route, Asked(), route.wire.read(document, Asked()), body=document)
+    except Exception:
+        log.debug("An answer from %s could not be read.", route.provider, exc_info=True)
+        return _reading(route, Asked(), Answer(), notes=(UNPARSABLE_BODY,))
+
+
 def read_events(route: Route, events: Iterable[Event]) -> Reading:
     """Read a stream whose events the app has decoded itself. Never raises."""
     try:
@@ -119,7 +128,7 @@ def _path(url: str) -> str:
 def _refused(route: Route, asked: Asked, status: int, headers: Mapping[str, str], body: bytes) -> Reading:
     reading = _reading(route, asked, Answer(), stream=asked.stream)
     error = route.wire.refusal(_parsed(body), headers)
-    return replace(reading, status="error", error_type=_error_type(error, str(status)), notes=())
+    return replace(reading, status="error", error_type=error_type(error, str(status)), notes=())
 
 
 def _answered(route: Route, asked: Asked, headers: Mapping[str, str], body: bytes, complete: bool) -> Reading:
@@ -204,7 +213,7 @@ def _reading(
         operation=route.operation,
         stream=stream,
         status=status,
-        error_type=_error_type(body, _OTHER_ERROR) if failed else None,
+        error_type=error_type(body, _OTHER_ERROR) if failed else None,
         pricing_mode=_tier(asked.tier if answer.tier is None else answer.tier),
         geo=_plain(asked.geo if answer.geo is None else answer.geo, _ANYWHERE),
         speed=_plain(asked.speed if answer.speed is None else answer.speed, _STANDARD),
@@ -236,7 +245,7 @@ def _parsed(body: bytes) -> object:
         return None
 
 
-def _error_type(body: object, otherwise: str) -> str:
+def error_type(body: object, otherwise: str) -> str:
     """The provider's own code for an error: a word before a number, never a sentence."""
     if isinstance(body, list) and body:
         body = body[0]

@@ -38,6 +38,7 @@ class Answer:
         finish: "stop", or "length" for an answer that ran into the output limit.
         response_id: the provider's id of the answer; ``None`` is a new realistic one.
         created_at: Unix seconds; ``None`` is now.
+        polls: how many times a background response is fetched before it is done.
         status: the HTTP status; 400 and above answers an error in the provider's own shape.
         error_type: the provider's error code. With a 2xx status, a stream ends in that error after its text.
         error_message: the error's text.
@@ -73,6 +74,7 @@ class Answer:
     finish: Literal["stop", "length"] = "stop"
     response_id: str | None = None
     created_at: int | None = None
+    polls: int = 1
     status: int = 200
     error_type: str | None = None
     error_message: str | None = None

@@ -16,6 +16,7 @@ from flask_llm_cost.testing.connection import Connection
 from flask_llm_cost.testing.formats import reply
 from flask_llm_cost.testing.received import Received
 from flask_llm_cost.testing.reply import Reply
+from flask_llm_cost.testing.stored import StoredResponses
 
 Responder = Callable[[Received], Answer | None]
 
@@ -28,8 +29,9 @@ class ProviderServer:
 
     Speaks OpenAI chat completions, responses, embeddings, audio and images, Anthropic messages, Gemini
     generateContent and streamGenerateContent, as JSON and as streams, with usage, headers, ids and errors as
-    the providers send them. An answer that brings its own body is given on every path. Told nothing, the server
-    gives plausible answers that follow from the request alone::
+    the providers send them. An answer that brings its own body is given on every path. Responses can be
+    fetched again, made in the background and called off. Told nothing, the server gives plausible answers that
+    follow from the request alone::
 
         with ProviderServer() as server:
             OpenAI(base_url=f"{server.url}/v1", api_key="any")
@@ -55,6 +57,7 @@ class ProviderServer:
         self._lock = threading.Lock()
         self._queue: deque[Answer] = deque()
         self._responder: Responder | None = None
+        self._stored = StoredResponses()
         self.requests: list[Received] = []
 
     @property
@@ -114,12 +117,17 @@ class ProviderServer:
     def _answer(self, received: Received) -> tuple[Answer, Reply]:
         with self._lock:
             self.requests.append(received)
+        kept = self._stored.answer(received)
+        if kept is not None:
+            return Answer(), kept
+        with self._lock:
             answer = self._queue.popleft() if self._queue else None
             responder = self._responder
         try:
             if answer is None and responder is not None:
                 answer = responder(received)
-            return answer or Answer(), reply(received, answer)
+            given = answer or Answer()
+            return given, self._stored.keep(received, given, reply(received, answer))
         except Exception as error:
             told = Answer(status=500, error_message=f"{error!r}", headers={"x-should-retry": "false"})
             return told, reply(received, told)
