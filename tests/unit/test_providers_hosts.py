@@ -300,3 +300,31 @@ def test_the_quick_look_never_misses_a_host_that_has_a_route(host: str, port: in
 def test_the_quick_look_passes_over_other_hosts(host: str) -> None:
     assert not is_known(host)
     assert not is_known(host, {"llm.internal:8001": "gateway"})
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "provider"),
+    [
+        ("GET", "api.openai.com/v1/responses/resp_1", "openai"),
+        ("get", "api.openai.com/v1/responses/resp_1", "openai"),
+        ("POST", "api.openai.com/v1/responses/resp_1/cancel", "openai"),
+        ("GET", "my.openai.azure.com/openai/v1/responses/resp_1", "azure"),
+        ("POST", "my.openai.azure.com/openai/responses/resp_1/cancel", "azure"),
+        ("DELETE", "api.openai.com/v1/responses/resp_1", None),
+        ("GET", "api.openai.com/v1/responses/", None),
+        ("GET", "api.openai.com/v1/responses/resp_1/input_items", None),
+        ("GET", "api.openai.com/proxy/v1/responses/resp_1", None),
+        ("GET", "api.openai.com/v1/responses/resp_1/cancel", None),
+        ("GET", "api.openai.com/v1/files/file-1/content", None),
+        ("GET", "api.openai.com/v1/batches/batch_1", None),
+        ("GET", "api.anthropic.com/v1/messages/batches/msgbatch_1/results", None),
+        ("POST", "api.openai.com/v1/batches/batch_1/cancel", None),
+        ("GET", "example.com/v1/responses/resp_1", None),
+    ],
+)
+def test_a_response_fetched_by_its_id_is_looked_at_too(method: str, url: str, provider: str | None) -> None:
+    """Polling and calling off, and nothing else: neither files nor results of batches."""
+    host, _, path = url.partition("/")
+    route = find_route(method, host, None, f"/{path}")
+    found = None if route is None else (route.provider, type(route.wire).__name__, route.operation, route.fetches)
+    assert found == (None if provider is None else (provider, "OpenAIResponses", "chat", True))
