@@ -230,26 +230,15 @@ class LLMCost:
     ) -> Event | None:
         """Record an answer that the app has: an SDK's object, a mapping, or the JSON as text or bytes.
 
-        An id that is the provider's own is recorded once, however often; ``tracked_at`` counts where the
-        answer does not say when it was made.
-
-        Returns:
-            the event, or ``None`` while ``LLM_COST_ENABLED`` is off.
+        One with an id of the provider's is recorded once, however often. ``tracked_at`` counts where the answer
+        does not say when it was made. Returns ``None`` while ``LLM_COST_ENABLED`` is off.
 
         Raises:
             ValueError: it is no answer of a known format.
         """
-        state = self._enabled_state()
-        if state is None:
-            return None
+        mode, state = told.mode_of(pricing_mode), self._enabled_state()
         return recorded.record_response(
-            state,
-            str(provider),
-            body,
-            tags=tags,
-            tracked_at=tracked_at,
-            latency_ms=latency_ms,
-            pricing_mode=told.mode_of(pricing_mode),
+            state, str(provider), body, tags=tags, tracked_at=tracked_at, latency_ms=latency_ms, pricing_mode=mode
         )
 
     def record_batch(
@@ -266,12 +255,9 @@ class LLMCost:
         Raises:
             OSError, TypeError: the lines cannot be read.
             StorageError: the ledger cannot take them; recording the file again does the rest.
-            UnknownPricingError: ``LLM_COST_UNKNOWN_PRICING = "raise"`` met a model without a price; all is recorded.
+            UnknownPricingError: as configured, for the first model without a price; all is recorded.
         """
-        state = self._enabled_state()
-        if state is None:
-            return recorded.BatchResult()
-        return recorded.record_batch(state, str(provider), results, tags=tags, tracked_at=tracked_at)
+        return recorded.record_batch(self._enabled_state(), str(provider), results, tags=tags, tracked_at=tracked_at)
 
     def dashboard_guard(self, guard: Guard) -> Guard:
         """Register who may see the dashboard: a function returning truthy, or a Flask response (a redirect, say)."""

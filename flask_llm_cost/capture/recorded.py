@@ -51,7 +51,7 @@ class BatchResult:
 
 
 def record_response(
-    state: State,
+    state: State | None,
     provider: str,
     body: object,
     *,
@@ -59,12 +59,14 @@ def record_response(
     tracked_at: datetime | None,
     latency_ms: float | None,
     pricing_mode: str | None,
-) -> Event:
-    """Record one answer.
+) -> Event | None:
+    """Record one answer; nothing with ``state`` ``None`` (tracking switched off).
 
     Raises:
         ValueError: the body is no answer of a known format.
     """
+    if state is None:
+        return None
     document = decoded(body)
     reading = read_body(provider, document, state.providers)
     name, at = own_name(reading), own_time(document)
@@ -98,15 +100,17 @@ class _Tally:
 
 
 def record_batch(
-    state: State, provider: str, source: Lines, *, tags: LineTags, tracked_at: datetime | None
+    state: State | None, provider: str, source: Lines, *, tags: LineTags, tracked_at: datetime | None
 ) -> BatchResult:
-    """Record every line of a batch's results, 500 at a time.
+    """Record every line of a batch's results, 500 at a time; none with ``state`` ``None``.
 
     Raises:
         OSError, TypeError: the lines cannot be read.
         StorageError: the ledger cannot take them; what was written before stays, and is skipped the next time.
         UnknownPricingError: as ``Recorder.record``, after the last line.
     """
+    if state is None:
+        return BatchResult()
     tally = _Tally()
     pending: list[Event] = []
     unpriced: list[UnknownPricingError] = []
