@@ -24,7 +24,7 @@ from flask_llm_cost.errors import ConfigurationError, NotInitializedError
 from flask_llm_cost.ledger import Ledger, exclude_from_host, resolve_url
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.pricing import PriceBook
-from flask_llm_cost.providers import Provider, Registry
+from flask_llm_cost.providers import Provider, Registry, stream_usage
 from flask_llm_cost.recorder import Recorder
 from flask_llm_cost.settings import Settings
 from flask_llm_cost.state import EXTENSION, State, state_of, state_of_current_app
@@ -65,6 +65,7 @@ class LLMCost:
             raise ConfigurationError(f"flask-llm-cost is already initialised on the app {app.name!r}.")
         settings = Settings.from_config(app.config)
         providers = Registry(settings.providers, key="LLM_COST_PROVIDERS")
+        stream_usage.check_hosts(settings.inject_stream_usage)
         targets = instrument.names(settings.instrument)
         libraries = [library for name in targets for library in instrument.check(name)]
         prices = PriceBook.open(

@@ -166,13 +166,13 @@ class Recorder:
             if self._settings.storage_error == "raise":
                 raise failure from error
             if self._settings.storage_error == "warn":
-                self._warn_once("storage", type(error).__name__, "A call was not stored: %s", failure)
+                self.warn_once("storage", type(error).__name__, "A call was not stored: %s", failure)
 
     def _unknown_price(self, event: Event) -> None:
         if self._settings.unknown_pricing == "raise":
             raise UnknownPricingError(event.provider, event.model)
         if self._settings.unknown_pricing == "warn":
-            self._warn_once(event.provider, event.model, "%s", UnknownPricingError(event.provider, event.model))
+            self.warn_once(event.provider, event.model, "%s", UnknownPricingError(event.provider, event.model))
 
     def _notify(self, signal: NamedSignal, **arguments: object) -> None:
         if not signal.receivers:
@@ -183,7 +183,8 @@ class Recorder:
             except Exception:
                 log.exception("A subscriber of %s failed.", signal.name)
 
-    def _warn_once(self, kind: str, name: str, message: str, *arguments: object) -> None:
+    def warn_once(self, kind: str, name: str, message: str, *arguments: object) -> None:
+        """Log a warning, once per kind and name in the life of this process."""
         with self._warned_lock:
             if (kind, name) in self._warned:
                 return

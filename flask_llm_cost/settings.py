@@ -123,13 +123,17 @@ def _text_mapping(key: str, value: Any) -> Mapping[str, str]:
     return mapping
 
 
+def _host(key: str, name: str) -> str:
+    try:
+        return host_key(name)
+    except ValueError as error:
+        raise ConfigurationError(f"{key}: {name!r}: {error}.") from None
+
+
 def _hosts(key: str, value: Any) -> Mapping[str, str]:
     providers: dict[str, str] = {}
     for name, provider in _text_mapping(key, value).items():
-        try:
-            host = host_key(name)
-        except ValueError as error:
-            raise ConfigurationError(f"{key}: {name!r}: {error}.") from None
+        host = _host(key, name)
         if providers.setdefault(host, provider) != provider:
             raise ConfigurationError(f"{key}: {host!r} is {providers[host]!r} and {provider!r}; one is allowed.")
     return MappingProxyType(providers)
@@ -139,6 +143,18 @@ def _list(key: str, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise ConfigurationError(f"{key} = {value!r}: a list is allowed.")
     return tuple(value)
+
+
+def _host_names(key: str, value: Any) -> tuple[str, ...]:
+    return tuple(_host(key, name) for name in _names(key, value))
+
+
+def _switch_or_hosts(key: str, value: Any) -> bool | tuple[str, ...]:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigurationError(f"{key} = {value!r}: allowed are True, False and a list of hosts.")
+    return _host_names(key, value)
 
 
 def _default_tags(key: str, value: Any) -> DefaultTags:
@@ -182,6 +198,8 @@ class Settings:
         model_aliases: the app's own names → catalogue keys.
         openai_compatible_hosts: host (with or without a port) → provider name.
         providers: the app's own: ``Provider`` classes, objects, or "package.module:Name".
+        inject_stream_usage: ``True``: streams of OpenAI's own hosts are asked for their usage; hosts: these too.
+        ignored_hosts: hosts whose unrecorded calls are neither counted nor warned of.
         default_tags: tags of every call, a mapping or a callable.
         max_tags, max_tag_value_bytes: caps per call and per value.
         redacted_tag_keys: names whose values are replaced by ``[REDACTED]``.
@@ -207,6 +225,8 @@ class Settings:
     model_aliases: Mapping[str, str] = _mapping_setting(_text_mapping)
     openai_compatible_hosts: Mapping[str, str] = _mapping_setting(_hosts)
     providers: tuple[Any, ...] = _setting(_list, ())
+    inject_stream_usage: bool | tuple[str, ...] = _setting(_switch_or_hosts, False)
+    ignored_hosts: tuple[str, ...] = _setting(_host_names, ())
     default_tags: DefaultTags = _mapping_setting(_default_tags)
     max_tags: int = _setting(_whole(0), 50)
     max_tag_value_bytes: int = _setting(_whole(0), 1024)

@@ -26,6 +26,7 @@ class State:
     Attributes:
         owner: the ``LLMCost`` that initialised the app.
         providers: the app's own ones.
+        unaskable: hosts that took ``LLM_COST_INJECT_STREAM_USAGE`` amiss; they are left alone from then on.
     """
 
     app: Flask
@@ -35,6 +36,7 @@ class State:
     ledger: Ledger
     recorder: Recorder
     providers: Registry = field(default_factory=Registry)
+    unaskable: set[str] = field(default_factory=set)
 
     @property
     def enabled(self) -> bool:

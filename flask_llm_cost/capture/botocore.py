@@ -72,6 +72,7 @@ class APICall:
         return self.watch.begin(
             "POST",
             host,
+            lambda: path,
             lambda: Target(
                 f"{parts.scheme}://{parts.netloc}{path}", port, path, _body(api_params), captured_by="botocore"
             ),
@@ -126,7 +127,7 @@ def _follow(exchange: Exchange, parsed: Parsed) -> None:
         # botocore's EventStream and StreamingBody both read their bytes from here, whoever iterates over them.
         raw = getattr(parsed.get(name), "_raw_stream", None)
         if raw is not None:
-            exchange.streams()
-            parsed[name]._raw_stream = RawTee(raw, exchange)  # noqa: SLF001
+            if exchange.streams() is not None:
+                parsed[name]._raw_stream = RawTee(raw, exchange)  # noqa: SLF001
             return
     exchange.finish(_json({name: value for name, value in parsed.items() if name != "ResponseMetadata"}))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from flask_llm_cost import tagging
 from flask_llm_cost.capture.body import BoundedBody
 from flask_llm_cost.errors import LLMCostError
-from flask_llm_cost.providers import CUT_OFF, PENDING, Route, read
+from flask_llm_cost.providers import CUT_OFF, PENDING, Route, read, stream_usage
 from flask_llm_cost.usage import Reading
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Target:
         path: without the query string.
         body: the request's body as far as it is in memory.
         captured_by: which HTTP library sends it.
+        headers: of the request, where another body could be sent with it (see ``asking``).
     """
 
     url: str
@@ -46,28 +47,32 @@ class Target:
     path: str
     body: bytes
     captured_by: str
+    headers: Mapping[str, str] | None = None
 
 
 class Exchange:
     """A request under way to a provider. Finishing it, in whatever way and however often, records it once.
 
     Attributes:
+        route, host, target: what is asked of whom.
         body: the copy of a streamed answer, once there is one.
+        question: what the request asks that the app did not, and the answer must not show.
     """
 
     __slots__ = (
         "_finished",
         "_first_byte",
         "_headers",
-        "_host",
-        "_route",
         "_sent",
         "_state",
         "_status",
         "_tags",
-        "_target",
         "_tracked_at",
         "body",
+        "host",
+        "question",
+        "route",
+        "target",
     )
 
     def __init__(
@@ -80,9 +85,9 @@ class Exchange:
         tags: dict[str, str],
     ) -> None:
         self._state = state
-        self._route = route
-        self._host = host
-        self._target = target
+        self.route = route
+        self.host = host
+        self.target = target
         self._tags = tags
         self._tracked_at = datetime.now(UTC)
         self._sent = time.perf_counter()
@@ -91,6 +96,7 @@ class Exchange:
         self._headers: Mapping[str, str] = {}
         self._finished = False
         self.body: BoundedBody | None = None
+        self.question: stream_usage.Question | None = None
 
     def add_tags(self, tags: Mapping[str, str]) -> None:
         """Tags of an inner layer that sees the same call: more specific than what is there."""
@@ -100,10 +106,26 @@ class Exchange:
         self._status = status
         self._headers = headers
 
-    def streams(self) -> BoundedBody:
-        """The answer's body will come in pieces: where to put the copy of each."""
+    def streams(self) -> BoundedBody | None:
+        """The answer's body will come in pieces: where to put the copy of each. ``None``: nobody wants one."""
         self.body = BoundedBody(self._headers.get("content-type", ""), self._headers.get("content-encoding", ""))
+        if self.question is not None and self._shows_question():
+            self.question.unasked = stream_usage.Unasked()
         return self.body
+
+    def handed_on(self, content: bytes) -> bytes:
+        """What the app is to see of a whole, decoded answer."""
+        return stream_usage.unasked_content(content) if self._shows_question() else content
+
+    def cannot_be_asked(self) -> None:
+        """The answer does not let the question be taken out of it: put none to this host again."""
+        self.question = None
+        self._state.unaskable.add(self.host.lower())
+
+    def _shows_question(self) -> bool:
+        if self.question is None:
+            return False
+        return 200 <= self._status < 300 and "json" not in self._headers.get("content-type", "")
 
     def copy(self, chunk: bytes) -> None:
         """Keep a copy of a piece that is about to be handed to the app."""
@@ -114,7 +136,7 @@ class Exchange:
                 self.body.append(chunk)
         except Exception:
             self.body = None
-            log.exception("The copy of a streamed answer from %s was given up.", self._host)
+            log.exception("The copy of a streamed answer from %s was given up.", self.host)
 
     def follow(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Hand a streamed answer's pieces on, copying each; their end, or an error among them, finishes the exchange.
@@ -132,6 +154,11 @@ class Exchange:
             raise
         self.finish_stream()
 
+    @property
+    def unasked(self) -> stream_usage.Unasked | None:
+        """What the pieces of the answer have to pass before the app sees them."""
+        return None if self.question is None else self.question.unasked
+
     def finish(self, content: bytes) -> None:
         """The whole, decoded answer is there."""
         self._finish(lambda: self._read(content, complete=True))
@@ -145,7 +172,7 @@ class Exchange:
         try:
             self._finish(lambda: self._without_answer(error))
         except LLMCostError:
-            log.exception("A failed call to %s was not recorded.", self._host)
+            log.exception("A failed call to %s was not recorded.", self.host)
 
     def _finish(self, reading: Callable[[], Reading]) -> None:
         if self._finished:
@@ -158,7 +185,7 @@ class Exchange:
         except LLMCostError:
             raise
         except Exception:
-            log.exception("A call to %s was not recorded.", self._host)
+            log.exception("A call to %s was not recorded.", self.host)
         finally:
             self.body = None
 
@@ -166,13 +193,15 @@ class Exchange:
         try:
             return reading()
         except Exception:
-            log.exception("An answer from %s could not be read; it is recorded without its usage.", self._host)
-            return Reading(self._route.provider, "unknown", operation=self._route.operation, notes=("unreadable",))
+            log.exception("An answer from %s could not be read; it is recorded without its usage.", self.host)
+            return Reading(self.route.provider, "unknown", operation=self.route.operation, notes=("unreadable",))
 
     def _record(self, reading: Reading, now: float) -> None:
-        if self._route.fetches:
+        if self.route.fetches:
             self._record_fetched(reading)
             return
+        if reading.stream and reading.usage_source == "unknown" and reading.status == "ok":
+            self._warn_of_unasked(reading)
         if reading.status == "error" and not self._state.settings.record_errors and not reading.usage:
             return
         # A whole answer has no first token, even where the app reads it piece by piece.
@@ -184,8 +213,8 @@ class Exchange:
             latency_ms=None if PENDING in reading.notes else _milliseconds(now - self._sent),
             first_token_ms=_milliseconds(first_byte - self._sent) if first_byte is not None else None,
             tags=self._tags,
-            host=self._host,
-            captured_by=self._target.captured_by,
+            host=self.host,
+            captured_by=self.target.captured_by,
         )
 
     def _record_fetched(self, reading: Reading) -> None:
@@ -198,9 +227,23 @@ class Exchange:
             tracked_at=self._tracked_at,
             latency_ms=stored.took_ms,
             tags=self._tags,
-            host=self._host,
-            captured_by=self._target.captured_by,
+            host=self.host,
+            captured_by=self.target.captured_by,
         )
+
+    def _warn_of_unasked(self, reading: Reading) -> None:
+        if self.question is not None or CUT_OFF in reading.notes:
+            return
+        if stream_usage.is_unasked(self.route, self.target.body):
+            setting = "True" if self.host.lower() in stream_usage.OPENAI_HOSTS else repr([self.host])
+            self._state.recorder.warn_once(
+                "stream_usage",
+                self.host,
+                "A stream from %s ended without its usage, because nobody asked for it: its cost is unknown. Pass "
+                'stream_options={"include_usage": True}, or set LLM_COST_INJECT_STREAM_USAGE = %s.',
+                self.host,
+                setting,
+            )
 
     def _read_stream(self, *, complete: bool, error: BaseException | None) -> Reading:
         notes: tuple[str, ...] = ()
@@ -219,21 +262,33 @@ class Exchange:
         return replace(reading, status="error", error_type=type(error).__name__[:64], stream=True)
 
     def _read(self, content: bytes, *, complete: bool) -> Reading:
+        if self.question is not None and stream_usage.is_refusal(self._status, content):
+            self._refused_question()
         return read(
-            self._route,
-            url=self._target.url,
-            request_body=self._target.body,
+            self.route,
+            url=self.target.url,
+            request_body=self.target.body,
             status=self._status,
             headers=self._headers,
             body=content,
             complete=complete,
         )
 
+    def _refused_question(self) -> None:
+        self.cannot_be_asked()
+        self._state.recorder.warn_once(
+            "stream_usage_refused",
+            self.host,
+            "%s refused to be asked for a stream's usage; it is not asked again. "
+            "Take it out of LLM_COST_INJECT_STREAM_USAGE.",
+            self.host,
+        )
+
     def _without_answer(self, error: BaseException) -> Reading:
         asked = read(
-            self._route,
-            url=self._target.url,
-            request_body=self._target.body,
+            self.route,
+            url=self.target.url,
+            request_body=self.target.body,
             status=0,
             headers={},
             body=b"",

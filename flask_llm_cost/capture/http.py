@@ -10,6 +10,7 @@ import requests
 import wrapt
 from requests.adapters import BaseAdapter, HTTPAdapter
 
+from flask_llm_cost.capture.asking import Asking, args_with, stripped
 from flask_llm_cost.capture.exchange import Exchange, Target, guarded, sending
 from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.state import state_of_current_app
@@ -33,8 +34,10 @@ class SessionSend:
         exchange = begin(self.watch, request, None, None) if isinstance(request, requests.PreparedRequest) else None
         if exchange is None:
             return send(*args, **kwargs)
-        with sending(exchange):
+        with Asking(exchange, request) as asking, sending(exchange):
+            args, kwargs = args_with(asking.request, args, kwargs)
             response = send(*args, **kwargs)
+        asking.disown(response)
         return _follow(exchange, response)
 
 
@@ -67,8 +70,9 @@ class LLMCostAdapter(BaseAdapter):
         exchange = begin(self._watch, request, self._provider, self._tags)
         if exchange is None:
             return self.inner.send(request, *args, **kwargs)
-        with sending(exchange):
-            response = self.inner.send(request, *args, **kwargs)
+        with Asking(exchange, request) as asking, sending(exchange):
+            response = self.inner.send(asking.request, *args, **kwargs)
+        asking.disown(response)
         return _follow(exchange, response)
 
     def close(self) -> None:
@@ -93,7 +97,8 @@ def begin(watch: Watch, request: requests.PreparedRequest, provider: str | None,
     return watch.begin(
         request.method or "GET",
         host,
-        lambda: Target(url, port, parts.path, _body(request), captured_by="requests"),
+        lambda: parts.path,
+        lambda: Target(url, port, parts.path, _body(request), captured_by="requests", headers=request.headers),
         provider=provider,
         tags=tags,
         request=request,
@@ -112,11 +117,15 @@ def _follow(exchange: Exchange, response: requests.Response) -> requests.Respons
     unread: object = False  # what requests itself keeps in place of a content that is not read yet
     with guarded(exchange):
         exchange.answered(response.status_code, response.headers)
-        if vars(response).get("_content", unread) is unread:
-            exchange.streams()
-            response.raw = RawTee(response.raw, exchange)
-        else:
+        content = vars(response).get("_content", unread)
+        if isinstance(content, bytes):
+            response._content = exchange.handed_on(content)  # noqa: SLF001
+            exchange.finish(content)
+        elif content is not unread:
             exchange.finish(response.content)
+        elif exchange.streams() is not None:
+            tee = RawTee if exchange.unasked is None else AskedRaw
+            response.raw = tee(response.raw, exchange)
     return response
 
 
@@ -193,3 +202,66 @@ class RawTee(wrapt.ObjectProxy[Any]):
 
     def __del__(self) -> None:
         self._self_exchange.finish_stream(complete=False)
+
+
+class AskedRaw(RawTee):
+    """``RawTee`` of a stream that was asked for its usage: what only the asking put in is taken out of what is read.
+
+    Bytes read undecoded from an answer that is compressed, though asked not to be, pass as they are.
+    """
+
+    def __init__(self, raw: object, exchange: Exchange) -> None:
+        super().__init__(raw, exchange)
+        self._self_kept = bytearray()
+        self._self_ended = False
+
+    def read(self, amt: int | None = None, decode_content: bool | None = None, cache_content: bool = False) -> bytes:
+        if self._is_opaque(decode_content):
+            return super().read(amt, decode_content, cache_content)
+        while not self._self_ended and (amt is None or len(self._self_kept) < amt):
+            self._keep(super().read(amt, decode_content), ended=amt is None)
+        return self._taken(amt)
+
+    def read1(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
+        if self._is_opaque(decode_content):
+            return super().read1(amt, decode_content)
+        while not self._self_ended and not self._self_kept and amt != 0:
+            self._keep(super().read1(amt, decode_content))
+        return self._taken(amt)
+
+    def stream(self, amt: int | None = 2**16, decode_content: bool | None = None) -> Iterator[bytes]:
+        return self._stripped(super().stream(amt, decode_content), amt, decode_content)
+
+    def read_chunked(self, amt: int | None = None, decode_content: bool | None = None) -> Iterator[bytes]:
+        return self._stripped(super().read_chunked(amt, decode_content), amt, decode_content)
+
+    def __iter__(self) -> Iterator[bytes]:
+        # On top of this proxy: its lines are cut from stream().
+        lines: Iterator[bytes] = type(self.__wrapped__).__iter__(self)
+        return lines
+
+    def _is_opaque(self, decode_content: bool | None) -> bool:
+        decoded = self.__wrapped__.decode_content if decode_content is None else decode_content
+        return not decoded and self.headers.get("content-encoding", "identity") != "identity"
+
+    def _stripped(self, pieces: Iterator[bytes], amt: int | None, decode_content: bool | None) -> Iterator[bytes]:
+        unasked = self._self_exchange.unasked
+        if unasked is None or self._is_opaque(decode_content):
+            yield from pieces
+            return
+        for piece in stripped(unasked, pieces):
+            for start in range(0, len(piece), amt or len(piece)):
+                yield piece[start : start + (amt or len(piece))]
+
+    def _keep(self, data: bytes, *, ended: bool = False) -> None:
+        unasked = self._self_exchange.unasked
+        self._self_kept += data if unasked is None else unasked.feed(data)
+        if ended or not data:
+            self._self_ended = True
+            self._self_kept += b"" if unasked is None else unasked.end()
+
+    def _taken(self, amt: int | None) -> bytes:
+        size = len(self._self_kept) if amt is None else amt
+        taken = bytes(self._self_kept[:size])
+        del self._self_kept[:size]
+        return taken

@@ -8,13 +8,14 @@ transport, proxy or pool lies beneath, and a redirect chain as one call.
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Any
 
 import wrapt
 
 from flask_llm_cost.capture import form
+from flask_llm_cost.capture.asking import Asking, args_with, stripped, stripped_async
 from flask_llm_cost.capture.exchange import Exchange, Target, guarded, sending
 from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.tagging import TagsArgument
@@ -37,11 +38,14 @@ class Send:
     def sync(
         self, send: Callable[..., HttpxResponse], _client: object, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> HttpxResponse:
-        exchange = self._begin(args, kwargs)
+        request = _request_of(args, kwargs)
+        exchange = self._begin(request)
         if exchange is None:
             return send(*args, **kwargs)
-        with sending(exchange):
+        with Asking(exchange, request) as asking, sending(exchange):
+            args, kwargs = args_with(asking.request, args, kwargs)
             response = send(*args, **kwargs)
+        asking.disown(response)
         return _follow(exchange, response, StreamTee)
 
     async def asynchronous(
@@ -51,16 +55,22 @@ class Send:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> HttpxResponse:
-        exchange = self._begin(args, kwargs)
+        request = _request_of(args, kwargs)
+        exchange = self._begin(request)
         if exchange is None:
             return await send(*args, **kwargs)
-        with sending(exchange):
+        with Asking(exchange, request) as asking, sending(exchange):
+            args, kwargs = args_with(asking.request, args, kwargs)
             response = await send(*args, **kwargs)
+        asking.disown(response)
         return _follow(exchange, response, AsyncStreamTee)
 
-    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exchange | None:
-        request = args[0] if args else kwargs.get("request")
+    def _begin(self, request: HttpxRequest | None) -> Exchange | None:
         return None if request is None else begin(self.watch, request, self.provider, self.tags)
+
+
+def _request_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HttpxRequest | None:
+    return args[0] if args else kwargs.get("request")
 
 
 def begin(watch: Watch, request: HttpxRequest, provider: str | None, tags: TagsArgument) -> Exchange | None:
@@ -68,6 +78,7 @@ def begin(watch: Watch, request: HttpxRequest, provider: str | None, tags: TagsA
     return watch.begin(
         request.method,
         request.url.host,
+        lambda: str(request.url.path),
         lambda: _target(request),
         provider=provider,
         tags=tags,
@@ -80,16 +91,20 @@ def _target(request: HttpxRequest) -> Target:
     # A body that is still to be streamed up is not there to be read; it must not be read on the app's behalf.
     # A form's short fields are: they are kept beside the files.
     body = request._content if hasattr(request, "_content") else form.of_httpx(request.stream)  # noqa: SLF001
-    return Target(str(url), url.port, url.path, body, captured_by=type(request).__module__.partition(".")[0])
+    library = type(request).__module__.partition(".")[0]
+    return Target(str(url), url.port, url.path, body, captured_by=library, headers=request.headers)
 
 
 def _follow(exchange: Exchange, response: HttpxResponse, tee: Callable[[Any, Exchange], Any]) -> HttpxResponse:
     with guarded(exchange):
         exchange.answered(response.status_code, response.headers)
         if hasattr(response, "_content"):
-            exchange.finish(response.content)
-        else:
-            exchange.streams()
+            content = response._content  # noqa: SLF001
+            response._content = exchange.handed_on(content)  # noqa: SLF001
+            exchange.finish(content)
+        elif (body := exchange.streams()) is not None:
+            if body.encoded and exchange.question is not None:
+                exchange.cannot_be_asked()
             response.stream = tee(response.stream, exchange)
     return response
 
@@ -105,7 +120,8 @@ class StreamTee(wrapt.ObjectProxy[Any]):
         self._self_exchange = exchange
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._self_exchange.follow(self.__wrapped__)
+        chunks, unasked = self._self_exchange.follow(self.__wrapped__), self._self_exchange.unasked
+        return chunks if unasked is None else stripped(unasked, chunks)
 
     def close(self) -> None:
         try:
@@ -125,7 +141,11 @@ class AsyncStreamTee(wrapt.ObjectProxy[Any]):
         super().__init__(stream)
         self._self_exchange = exchange
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        unasked = self._self_exchange.unasked
+        return self._pieces() if unasked is None else stripped_async(unasked, self._pieces())
+
+    async def _pieces(self) -> AsyncGenerator[bytes]:
         exchange = self._self_exchange
         chunks = self.__wrapped__.__aiter__()
         try:
@@ -174,8 +194,8 @@ class Transport:
         exchange = begin(self._watch, request, self._provider, self._tags)
         if exchange is None:
             return inner.handle_request(request)
-        with sending(exchange):
-            response = inner.handle_request(request)
+        with Asking(exchange, request) as asking, sending(exchange):
+            response = inner.handle_request(asking.request)
         return _follow(exchange, response, StreamTee)
 
     def close(self) -> None:
@@ -214,8 +234,8 @@ class AsyncTransport:
         exchange = begin(self._watch, request, self._provider, self._tags)
         if exchange is None:
             return await self._inner.handle_async_request(request)
-        with sending(exchange):
-            response = await self._inner.handle_async_request(request)
+        with Asking(exchange, request) as asking, sending(exchange):
+            response = await self._inner.handle_async_request(asking.request)
         return _follow(exchange, response, AsyncStreamTee)
 
     async def aclose(self) -> None:

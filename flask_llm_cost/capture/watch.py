@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from flask_llm_cost import tagging
+from flask_llm_cost.capture.asking import question_for
 from flask_llm_cost.capture.exchange import Exchange, Target, being_sent
+from flask_llm_cost.capture.unrecorded import unrecorded
 from flask_llm_cost.errors import LLMCostError
-from flask_llm_cost.providers import find_route, is_known
+from flask_llm_cost.providers import Route, find_route, is_known
+from flask_llm_cost.providers.leaks import suspicion, suspicion_elsewhere
 from flask_llm_cost.tagging import TagsArgument
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ class Watch:
         self,
         method: str,
         host: str,
+        path: Callable[[], str],
         target: Callable[[], Target],
         *,
         provider: str | None = None,
@@ -38,8 +42,11 @@ class Watch:
     ) -> Exchange | None:
         """The exchange to follow, or ``None`` where this is no call to a model or somebody follows it already.
 
+        What may be one, but cannot be read, is followed as ``Unrecorded``: it is counted at most.
+
         Args:
-            host: in any case; a host in no table costs a look-up and no more.
+            host: in any case; a host in no table costs a look-up and no more, with a POST a look at the path.
+            path: without the query string, asked for only where it matters.
             target: the rest of the request, asked for only when the host is one to look at.
             provider: who is asked, where the client was given to us explicitly; ``None`` where it was not.
             tags: the adapter's or wrapper's own tags; a callable gets ``request``.
@@ -55,7 +62,7 @@ class Watch:
                 return None
             compatible_hosts = state.settings.openai_compatible_hosts
             if provider is None and not is_known(host, compatible_hosts, state.providers):
-                return None
+                return unrecorded(state, host, suspicion_elsewhere(path())) if method == "POST" else None
             asked = target()
             route = find_route(
                 method,
@@ -66,14 +73,18 @@ class Watch:
                 provider=provider,
                 own=state.providers,
             )
-            if route is None or not state.enabled:
-                return None
-            merged = tagging.merge(
-                tagging.default_tags(state.settings), tagging.scoped_tags(), tagging.call_tags(tags, request)
-            )
-            return Exchange(state, route, host=host, target=asked, tags=merged)
+            if route is None:
+                return unrecorded(state, host, suspicion(host, asked.path)) if method == "POST" else None
+            return _exchange(state, route, host, asked, tagging.call_tags(tags, request)) if state.enabled else None
         except LLMCostError:
             raise
         except Exception:
             log.exception("Watching a request to %s failed; it goes out unwatched.", host)
             return None
+
+
+def _exchange(state: State, route: Route, host: str, target: Target, own_tags: Mapping[str, str]) -> Exchange:
+    merged = tagging.merge(tagging.default_tags(state.settings), tagging.scoped_tags(), own_tags)
+    exchange = Exchange(state, route, host=host, target=target, tags=merged)
+    exchange.question = question_for(state, exchange)
+    return exchange

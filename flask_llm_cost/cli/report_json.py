@@ -2,7 +2,8 @@
 
 ``{"version": 1, "from", "to", "timezone", "totals": {…}, "previous": {…}, "latency": {"mean_ms", "p95_ms"},
 "sections": [{"by", "rows": [{"name", "calls", "unpriced_calls", "total_tokens", "total_cost",
-"previous_cost", "daily_costs"}]}], "most_expensive_calls": [{…}]}``. USD are decimal strings; a name of
+"previous_cost", "daily_costs"}]}], "most_expensive_calls": [{…}], "unrecorded_hosts": [{"host", "calls", "first_day",
+"last_day", "remedy"}]}``. USD are decimal strings; a name of
 ``null`` is what does not carry the tag; costs leave out calls without a price, which ``unpriced_calls`` counts.
 """
 
@@ -12,6 +13,7 @@ import json
 from decimal import Decimal
 
 from flask_llm_cost.queries.calls import CallRow
+from flask_llm_cost.queries.leaks import Leak
 from flask_llm_cost.queries.report import Report, ReportRow
 from flask_llm_cost.queries.totals import Totals
 
@@ -32,6 +34,7 @@ def as_json(report: Report) -> str:
                 {"by": str(section.group), "rows": [_row(row) for row in section.rows]} for section in report.sections
             ],
             "most_expensive_calls": [_call(call) for call in report.dearest],
+            "unrecorded_hosts": [_leak(leak) for leak in report.leaks],
         },
         indent=2,
         ensure_ascii=False,
@@ -68,6 +71,16 @@ def _row(row: ReportRow) -> dict[str, object]:
         "total_cost": _usd(row.spend.cost),
         "previous_cost": _usd(row.previous_cost),
         "daily_costs": [_usd(cost) for cost in row.costs],
+    }
+
+
+def _leak(leak: Leak) -> dict[str, object]:
+    return {
+        "host": leak.host,
+        "calls": leak.calls,
+        "first_day": leak.first_day.isoformat(),
+        "last_day": leak.last_day.isoformat(),
+        "remedy": leak.remedy,
     }
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flask_llm_cost.queries.calls import CallRow
+from flask_llm_cost.queries.leaks import Leak
 from flask_llm_cost.queries.report import Report, Section
 from flask_llm_cost.queries.totals import change
 
@@ -34,9 +35,21 @@ def print_report(report: Report, limit: int) -> None:
     for section in report.sections:
         _print_section(console, section, limit)
     _print_dearest(console, report.dearest)
+    _print_leaks(console, report.leaks)
     if report.totals.is_lower_bound:
         console.print()
         console.print(Text("A + marks a lower bound: some of its requests have no complete price."))
+
+
+def _print_leaks(console: Console, leaks: Sequence[Leak]) -> None:
+    if not leaks:
+        return
+    console.print()
+    console.print(Text("Not recorded:"), style="bold")
+    for leak in leaks:
+        calls = "call" if leak.calls == 1 else "calls"
+        since = f"since {leak.first_day}, the last on {leak.last_day}"
+        console.print(Text(f"  {leak.calls:,} {calls} to {leak.host} {since}. {leak.remedy}"))
 
 
 def money(amount: Decimal | None) -> str:

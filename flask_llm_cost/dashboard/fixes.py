@@ -75,6 +75,7 @@ def _no_usage(call: Unexplained) -> Fix:
                 "OpenAI and compatible chat completions report a stream’s usage only when asked",
                 'client.chat.completions.create(…, stream=True, stream_options={"include_usage": True})',
             ),
+            Snippet("Or let it be asked for, without a change to the code", "LLM_COST_INJECT_STREAM_USAGE = True"),
         ),
     )
 

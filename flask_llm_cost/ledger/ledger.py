@@ -23,6 +23,7 @@ from flask_llm_cost.ledger.delivery import deliver, write_around
 from flask_llm_cost.ledger.engine import Engines, is_memory
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.ledger.forks import guard_forks
+from flask_llm_cost.ledger.leaks import Leaks
 from flask_llm_cost.ledger.rows import pack
 from flask_llm_cost.ledger.schema import Schema, SchemaState
 from flask_llm_cost.ledger.shipper import Shipper, one_line
@@ -78,7 +79,7 @@ class Ledger:
         folder = spool_dir / SPOOL_FOLDER
         durability: Durability | Store = settings.durability or _default_durability(folder, testing=testing)
         spool = Spool(folder, _identity(url), settings.spool_max_mb << 20)
-        shipper = Shipper(spool, _delivery(writer, schema))
+        shipper = Shipper(spool, _delivery(writer, schema), Leaks(writer.add_leaks))
         direct = SyncStore(writer)
         spooled = SpoolStore(spool, shipper, direct, fsync=durability == "fsync")
         store: Store = spooled
@@ -117,6 +118,13 @@ class Ledger:
             raise
         except Exception as error:
             raise self._explained(error) from error
+
+    def count_leak(self, host: str, *, known_host: bool) -> None:
+        """Count a call to a model that is not recorded, by its host alone. Touches no database.
+
+        Where events are not spooled, counts get into the ledger with ``flush`` and at the end of the process.
+        """
+        self._spooled.count_leak(host, known_host=known_host, wake=self._store is self._spooled)
 
     def write(self, events: Iterable[Event]) -> int:
         """Write many events straight into the ledger, in batches: history, imports. Returns how many were new.

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from flask_llm_cost.ledger.leaks import Leaks
 from flask_llm_cost.ledger.spool import Spool
 from flask_llm_cost.ledger.writer import BATCH
 
@@ -28,9 +29,10 @@ log = logging.getLogger(__name__)
 class Shipper:
     """Ships a spool, in a thread of its own and on demand."""
 
-    def __init__(self, spool: Spool, deliver: Deliver) -> None:
+    def __init__(self, spool: Spool, deliver: Deliver, leaks: Leaks) -> None:
         self._spool = spool
         self._deliver = deliver
+        self.leaks = leaks
         self.last_error: BaseException | None = None
         """What keeps events waiting at present."""
         self.after_fork()
@@ -144,8 +146,9 @@ class Shipper:
             while not self._stop.is_set():
                 self._beat = time.monotonic()
                 if not self._try_batch():
-                    return self.last_error is None
-        return True
+                    break
+            self.leaks.write()
+        return self.last_error is None
 
     def _try_batch(self) -> bool:
         """Ship one batch. ``False`` when there was none, or it failed (``last_error``)."""

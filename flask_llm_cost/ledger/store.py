@@ -95,6 +95,13 @@ class SpoolStore:
             self._full = False
         self.shipper.wake()
 
+    def count_leak(self, host: str, *, known_host: bool, wake: bool) -> None:
+        """Count an unrecorded call; the shipper, woken or not, takes it into the ledger."""
+        if self.spool.pid != os.getpid():
+            self.after_fork()
+        if self.shipper.leaks.count(host, known_host=known_host) and wake and not self._closed:
+            self.shipper.wake()
+
     def flush(self, deadline: float, *, everyone: bool = False) -> bool:
         """Ship what was acknowledged so far; ``everyone``: by any process of this host. ``deadline`` is monotonic."""
         if self.spool.pid != os.getpid():
@@ -107,6 +114,7 @@ class SpoolStore:
                 return self.spool.backlog().records == 0
             return self.spool.shipped >= mark and not self.spool.adopted
 
+        self.shipper.leaks.write(now=True)
         return self.shipper.ship(deadline, arrived)
 
     def close(self, timeout: float, *, drain: bool) -> bool:
@@ -118,6 +126,8 @@ class SpoolStore:
         self._closed = True
         self.shipper.stop(timeout)
         drained = drain and self.shipper.drain(deadline)
+        if drain:
+            self.shipper.leaks.write(now=True)
         self.spool.close()
         return drained
 
@@ -125,6 +135,7 @@ class SpoolStore:
         """In the child: leave what belongs to the parent alone and begin anew."""
         self.spool.after_fork()
         self.shipper.after_fork()
+        self.shipper.leaks.after_fork()
 
     def _record_directly(self, event: Event, error: Exception) -> None:
         if not self._full:

@@ -18,6 +18,7 @@ from flask_llm_cost.ledger.dialects import Dialect, dialect_of
 from flask_llm_cost.ledger.engine import Engines
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.ledger.identity import is_timeless
+from flask_llm_cost.ledger.leaks import Leak, add_leaks
 from flask_llm_cost.ledger.models import Call
 from flask_llm_cost.ledger.rollups import SUMS, Summary, summarise
 from flask_llm_cost.ledger.rows import Entry, Row, Values, clean_text, entry_of, pack, utc_text
@@ -86,6 +87,15 @@ class Writer:
             "event": clean_text(text, _TEXT_LENGTH),
         }
         self._transaction(lambda connection: self.dialect.put(connection, "llm_cost_dead_letters", row, ["event_id"]))
+
+    def add_leaks(self, leaks: Iterable[Leak]) -> None:
+        """Add counts of unrecorded calls.
+
+        Raises:
+            SQLAlchemyError: the database's own error; nothing was added.
+        """
+        counted = tuple(leaks)
+        self._transaction(lambda connection: add_leaks(self.dialect, connection, counted))
 
     def _transaction(self, work: Callable[[Connection], Result]) -> Result:
         for attempt in range(_CONFLICT_RETRIES):

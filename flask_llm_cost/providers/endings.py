@@ -70,6 +70,8 @@ _LAST_TWO = MappingProxyType(
 _BEDROCK = MappingProxyType(
     {"converse": CONVERSE, "converse-stream": CONVERSE, "invoke": INVOKE, "invoke-with-response-stream": INVOKE}
 )
+# What a path that matters can end in, but for Google's verbs.
+LAST_WORDS = frozenset({"completions", *_LAST, *_BEDROCK, *(pair.rpartition("/")[2] for pair in _LAST_TWO)})
 
 
 _GEMINI = MappingProxyType(

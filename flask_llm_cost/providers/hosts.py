@@ -219,7 +219,7 @@ def _asked(
         configured = _configured(compatible_hosts, host, port)
         if configured is not None:
             return _route(configured, _anywhere(configured), path)
-    service = _service_at(host)
+    service = service_of(host)
     if service is None:
         return None if provider is None else _route(provider, _anywhere(provider), path)
     if service.paths is not None and path not in service.paths:
@@ -237,11 +237,12 @@ def _fetched(method: str, path: str) -> str | None:
     return head if head.endswith("/responses") else None
 
 
-def _service_at(host: str) -> Service | None:
+def service_of(host: str) -> Service | None:
+    """What a host (in lower case) offers, where it is in the table."""
     service = _SERVICES.get(host)
     if service is None and host.endswith(_ENDING_TUPLE):
         service = next(service for ending, service in _ENDINGS.items() if host.endswith(ending))
-    return None if service is None or service.within not in host else service
+    return service if service is not None and service.within in host else None
 
 
 def _configured(compatible_hosts: Mapping[str, str], host: str, port: int | None) -> str | None:

@@ -13,6 +13,7 @@ from flask_llm_cost.queries.calls import CallRow, dearest_calls
 from flask_llm_cost.queries.filters import Filters
 from flask_llm_cost.queries.group import MODEL, PROVIDER, Group
 from flask_llm_cost.queries.latency import latency, mean_latency_ms
+from flask_llm_cost.queries.leaks import Leak, leaks_since
 from flask_llm_cost.queries.series import costs_over_time
 from flask_llm_cost.queries.totals import Totals, totals
 
@@ -51,6 +52,7 @@ class Report:
     p95_latency_ms: float | None
     sections: tuple[Section, ...]
     dearest: tuple[CallRow, ...]
+    leaks: tuple[Leak, ...]
 
 
 def report_groups(by: Group | None, tag_keys: Sequence[str]) -> tuple[Group, ...]:
@@ -69,6 +71,7 @@ def build_report(session: Session, filters: Filters, groups: Sequence[Group], *,
         p95_latency_ms=latency(session, filters).p95_ms,
         sections=tuple(_section(session, filters, group) for group in groups),
         dearest=dearest_calls(session, filters, dearest),
+        leaks=leaks_since(session, period.first_day),
     )
 
 

@@ -134,6 +134,7 @@ def test_json_has_a_stable_shape(app_with: Callable[..., Flask], make_event: Mak
         "latency",
         "sections",
         "most_expensive_calls",
+        "unrecorded_hosts",
     ]
     assert (made["from"], made["to"], made["timezone"]) == (
         (today - timedelta(days=2)).isoformat(),

@@ -19,6 +19,7 @@ from flask_llm_cost.queries.filters import Filters, single
 from flask_llm_cost.queries.forecast import Forecast, forecast
 from flask_llm_cost.queries.group import MODEL, PROVIDER, Group
 from flask_llm_cost.queries.latency import Latency, latency
+from flask_llm_cost.queries.leaks import Leak, leaks_since
 from flask_llm_cost.queries.reading import LedgerSession, reading
 from flask_llm_cost.queries.series import costs_over_time
 from flask_llm_cost.queries.totals import Totals, change, is_empty, totals
@@ -65,6 +66,7 @@ class Figures:
     mix: tuple[MixRow, ...]
     dearest: tuple[CallRow, ...]
     unpriced_models: int
+    leaks: tuple[Leak, ...]
 
 
 def overview() -> Response:
@@ -125,6 +127,7 @@ def _figures(session: LedgerSession, filters: Filters, group: Group, now: Totals
         mix=_mix(now),
         dearest=dearest_calls(session, filters, DEAREST),
         unpriced_models=_unpriced_models(session, filters, now),
+        leaks=leaks_since(session, period.first_day),
     )
 
 
