@@ -19,10 +19,11 @@ from flask_llm_cost.ledger.identity import lasting_id, uuid7
 from flask_llm_cost.ledger.recent import Recent
 from flask_llm_cost.pricing import PriceBook
 from flask_llm_cost.pricing.receipt import Receipt
+from flask_llm_cost.pricing.span import Span, cheapest, span_of
 from flask_llm_cost.settings import Settings
 from flask_llm_cost.signals import call_recorded, storage_failed
 from flask_llm_cost.tagging import clean
-from flask_llm_cost.usage import Reading
+from flask_llm_cost.usage import Reading, Usage
 
 log = logging.getLogger(__name__)
 
@@ -116,10 +117,12 @@ class Recorder:
         if reading.stored is not None:
             tracked_at = reading.stored.created_at
             event_id = lasting_id(reading.provider, str(reading.provider_response_id), tracked_at)
-        receipt = None if _costs_nothing(reading) else self._price(reading, tracked_at)
+        span = self._span(reading, tracked_at)
+        receipt = span.low if span else None if _costs_nothing(reading) else self._price(reading, tracked_at)
         return _event(
             reading,
             receipt,
+            span,
             event_id=event_id or uuid7(),
             tracked_at=tracked_at,
             latency_ms=latency_ms,
@@ -139,12 +142,22 @@ class Recorder:
         if event.receipt.get("reason") in _NO_PRICE:
             self._unknown_price(event)
 
-    def _price(self, reading: Reading, at: datetime) -> Receipt:
+    def _span(self, reading: Reading, at: datetime) -> Span | None:
+        """What a call costs of which only bounds are known; ``None`` where usage is known or nothing can be said."""
+        if reading.bounds is None:
+            return None
+        low, high = reading.bounds.low, reading.bounds.high
+        return span_of(
+            [self._price(reading, at, usage) for usage in cheapest(low)],
+            [] if high is None else [self._price(reading, at, high)],
+        )
+
+    def _price(self, reading: Reading, at: datetime, usage: Usage | None = None) -> Receipt:
         try:
             return self._prices.price(
                 reading.provider,
                 reading.model,
-                reading.usage,
+                reading.usage if usage is None else usage,
                 mode=reading.pricing_mode,
                 geo=reading.geo,
                 speed=reading.speed,
@@ -196,13 +209,17 @@ _NO_PRICE = frozenset({"no_price", "missing_rate"})
 
 
 def _costs_nothing(reading: Reading) -> bool:
-    """A failed attempt without usage is not charged: there is nothing to price, and nothing unknown about it."""
-    return reading.status == "error" and not reading.usage and not reading.extra
+    """A failed attempt without usage is not charged: there is nothing to price, and nothing unknown about it.
+
+    One that may have been charged has bounds.
+    """
+    return reading.status == "error" and not reading.usage and not reading.extra and reading.bounds is None
 
 
 def _event(
     reading: Reading,
     receipt: Receipt | None,
+    span: Span | None,
     *,
     event_id: UUID,
     tracked_at: datetime,
@@ -213,7 +230,10 @@ def _event(
     captured_by: str,
 ) -> Event:
     costs: dict[str, Decimal | None] = {}
-    if receipt is not None:
+    if span is not None:
+        # No column of an estimate is filled: those of all calls add up to the totals.
+        costs = {"cost_low": span.cost_low, "cost_high": span.cost_high}
+    elif receipt is not None:
         costs = {f"{column}_cost": cost for column, cost in receipt.costs().items()}
         costs |= {"total_cost": receipt.total, "cache_saved": receipt.cache_saved}
     return Event(
@@ -239,19 +259,21 @@ def _event(
         total_tokens=reading.total_tokens,
         **costs,
         provider_cost=reading.provider_cost,
-        cost_status=receipt.status if receipt is not None else None,
+        cost_status="estimated" if span is not None else receipt.status if receipt is not None else None,
         latency_ms=latency_ms,
         first_token_ms=first_token_ms if reading.stream else None,
         provider_response_id=reading.provider_response_id,
         price_key=receipt.key if receipt is not None else None,
         price_source=receipt.source if receipt is not None else None,
-        receipt=_receipt_json(reading, receipt),
+        receipt=_receipt_json(reading, receipt, span),
         tags=tags,
     )
 
 
-def _receipt_json(reading: Reading, receipt: Receipt | None) -> dict[str, object]:
+def _receipt_json(reading: Reading, receipt: Receipt | None, span: Span | None) -> dict[str, object]:
     packed: dict[str, object] = dict(receipt.as_dict()) if receipt is not None else {}
+    if span is not None:
+        packed |= span.as_dict()
     if reading.raw_usage:
         packed["raw_usage"] = dict(reading.raw_usage)
     if reading.notes:

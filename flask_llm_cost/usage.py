@@ -122,6 +122,19 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """Between what and what a usage lies that no answer told.
+
+    Attributes:
+        low: at least this was used, on the cheapest meters it can have been.
+        high: at most this was used, on the dearest; ``None`` where nothing honest can be said.
+    """
+
+    low: Usage
+    high: Usage | None
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What an answer says about itself.
 
@@ -143,6 +156,7 @@ class Reading:
         extra: usage that another model did inside this answer.
         notes: what was odd ("inconsistent", "unparsable_body", …).
         stored: set where the answer can be fetched again by its id.
+        bounds: where the usage is not or only partly known: between what and what it lies.
     """
 
     provider: str
@@ -163,6 +177,7 @@ class Reading:
     extra: tuple[ModelUsage, ...] = ()
     notes: tuple[str, ...] = ()
     stored: Stored | None = None
+    bounds: Bounds | None = None
 
     @property
     def input_tokens(self) -> int:

@@ -20,9 +20,13 @@ Decoder = Callable[[bytes], bytes]
 
 
 class BoundedBody:
-    """Collects chunks, encoded or not, within a limit of memory."""
+    """Collects chunks, encoded or not, within a limit of memory.
 
-    __slots__ = ("_buffer", "_decoder", "_encoding", "_gap", "_limit", "_tail")
+    Attributes:
+        dropped: how many bytes there was no room for.
+    """
+
+    __slots__ = ("_buffer", "_decoder", "_encoding", "_limit", "_tail", "dropped")
 
     def __init__(self, content_type: str, encoding: str) -> None:
         text_stream = "json" not in content_type or "ndjson" in content_type or "jsonl" in content_type
@@ -30,7 +34,7 @@ class BoundedBody:
         self._encoding = encoding.strip().lower()
         self._buffer = bytearray()
         self._decoder: Decoder | None = None
-        self._gap = False
+        self.dropped = 0
 
     @property
     def encoded(self) -> bool:
@@ -53,7 +57,7 @@ class BoundedBody:
         """
         if self.encoded and self._decoder is None:
             self._inflate()
-        if not self._gap:
+        if not self.dropped:
             return bytes(self._buffer)
         head, _, _ = bytes(self._buffer[:_HEAD]).rpartition(b"\n")
         return head + b"\n\n" + bytes(self._buffer[_HEAD:])
@@ -63,8 +67,8 @@ class BoundedBody:
             # The tail of a compressed body means nothing by itself: from here on, inflate as it comes.
             self._inflate()
         elif len(self._buffer) > self._limit:
+            self.dropped += len(self._buffer) - _HEAD - self._tail
             del self._buffer[_HEAD : -self._tail]
-            self._gap = True
 
     def _inflate(self) -> None:
         packed, self._buffer = bytes(self._buffer), bytearray()

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from flask_llm_cost import tagging
 from flask_llm_cost.capture.body import BoundedBody
+from flask_llm_cost.capture.failure import may_be_charged
 from flask_llm_cost.errors import LLMCostError
-from flask_llm_cost.providers import CUT_OFF, PENDING, Route, read, stream_usage
+from flask_llm_cost.providers import CUT_OFF, PENDING, Route, read, stream_usage, unanswered
 from flask_llm_cost.usage import Reading
 
 if TYPE_CHECKING:
@@ -272,6 +273,7 @@ class Exchange:
             headers=self._headers,
             body=content,
             complete=complete,
+            dropped_bytes=0 if self.body is None else self.body.dropped,
         )
 
     def _refused_question(self) -> None:
@@ -285,15 +287,9 @@ class Exchange:
         )
 
     def _without_answer(self, error: BaseException) -> Reading:
-        asked = read(
-            self.route,
-            url=self.target.url,
-            request_body=self.target.body,
-            status=0,
-            headers={},
-            body=b"",
-            complete=False,
-        )
+        asked = unanswered(self.route, url=self.target.url, request_body=self.target.body)
+        if not may_be_charged(error):
+            asked = replace(asked, bounds=None)
         status: Any = "cancelled" if _is_cancellation(error) else "error"
         return replace(asked, status=status, error_type=type(error).__name__[:64], notes=())
 

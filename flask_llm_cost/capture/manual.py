@@ -129,7 +129,9 @@ class TrackedStream:
         )
         if self._told is None:
             return reading
-        return replace(reading, usage=self._told.usage, usage_source="manual", raw_usage=self._told.raw, extra=())
+        return replace(
+            reading, usage=self._told.usage, usage_source="manual", raw_usage=self._told.raw, extra=(), bounds=None
+        )
 
     def _from_events(self) -> Reading:
         if self._size > _BUFFER_LIMIT:

@@ -5,6 +5,8 @@
 "previous_cost", "daily_costs"}]}], "most_expensive_calls": [{…}], "unrecorded_hosts": [{"host", "calls", "first_day",
 "last_day", "remedy"}]}``. USD are decimal strings; a name of
 ``null`` is what does not carry the tag; costs leave out calls without a price, which ``unpriced_calls`` counts.
+Totals and rows also have ``cost_low`` and ``cost_high``: the total with estimates at their least and at their most
+(``null``: there is no upper bound), where ``total_cost`` has none of them in it.
 """
 
 from __future__ import annotations
@@ -51,7 +53,10 @@ def _totals(totals: Totals) -> dict[str, object]:
         "errors": totals.errors,
         "unpriced_calls": totals.unpriced,
         "is_lower_bound": totals.is_lower_bound,
+        "estimated_calls": totals.estimated,
         "total_cost": _usd(totals.total_cost),
+        "cost_low": _usd(totals.span.low),
+        "cost_high": _usd(totals.span.high),
         "saved_by_caching": _usd(totals.cache_saved),
         "input_tokens": totals.input_tokens,
         "cache_read_input_tokens": totals.cache_read_input_tokens,
@@ -69,6 +74,8 @@ def _row(row: ReportRow) -> dict[str, object]:
         "unpriced_calls": row.spend.unpriced,
         "total_tokens": row.spend.total_tokens,
         "total_cost": _usd(row.spend.cost),
+        "cost_low": _usd(row.spend.span.low),
+        "cost_high": _usd(row.spend.span.high),
         "previous_cost": _usd(row.previous_cost),
         "daily_costs": [_usd(cost) for cost in row.costs],
     }

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flask_llm_cost.queries.breakdown import Spend
 from flask_llm_cost.queries.calls import CallRow
 from flask_llm_cost.queries.leaks import Leak
 from flask_llm_cost.queries.report import Report, Section
-from flask_llm_cost.queries.totals import change
+from flask_llm_cost.queries.totals import CostSpan, Totals, change
 
 BARS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 30
@@ -61,6 +62,13 @@ def money(amount: Decimal | None) -> str:
     return f"{'-' if amount < 0 else ''}${rounded:,.{places}f}"
 
 
+def span(bounds: CostSpan) -> str:
+    """A cost within bounds: "$12.340000 – $12.910000"; one amount where they are the same, or no upper one is known."""
+    if bounds.high is None or bounds.high == bounds.low:
+        return money(bounds.low)
+    return f"{money(bounds.low)} – {money(bounds.high)}" if bounds.low else f"at most {money(bounds.high)}"
+
+
 def spark_line(costs: Sequence[Decimal]) -> str:
     """One bar per day, or per equal run of days where there are many; a blank is nothing spent."""
     step = -(-len(costs) // SPARK_WIDTH)
@@ -74,15 +82,21 @@ def spark_line(costs: Sequence[Decimal]) -> str:
 def _headline(report: Report) -> list[tuple[str, str]]:
     totals, before = report.totals, report.previous
     bound = " (lower bound)" if totals.is_lower_bound else ""
-    cost = f"{money(totals.total_cost)}{bound}{_versus(change(totals.cost, before.cost))}"
+    cost = f"{span(totals.span)}{bound}{_versus(change(totals.cost, before.cost))}"
     latency = f"{_milliseconds(report.mean_latency_ms)}, p95 {_milliseconds(report.p95_latency_ms)}"
     return [
         ("Total cost:", cost),
         ("Requests:", f"{totals.calls:,}{_versus(change(totals.calls, before.calls))}"),
         ("Avg latency:", latency),
         ("Unknown pricing:", f"{totals.unpriced:,}{_coverage(totals.unpriced, totals.calls)}"),
+        *([("Estimated:", _estimates(totals))] if totals.cost_low or totals.cost_high else []),
         ("Saved by caching:", money(totals.cache_saved)),
     ]
+
+
+def _estimates(totals: Totals) -> str:
+    most = "unknown" if totals.unpriced else money(totals.cost_high)
+    return f"{money(totals.cost_low)} – {most} of it, for requests whose usage is not fully known"
 
 
 def _versus(percent: Decimal | None) -> str:
@@ -118,7 +132,7 @@ def _print_section(console: Console, section: Section, limit: int) -> None:
         changed = change(row.spend.cost, row.previous_cost)
         table.add_row(
             Text(f"  {'(untagged)' if row.name is None else row.name}"),
-            money(row.spend.cost) + ("+" if row.spend.unpriced and row.spend.cost is not None else ""),
+            _spent(row.spend),
             f"{row.spend.calls:,}",
             "new" if changed is None else f"{changed:+.0f}%",
             Text(spark_line(row.costs)),
@@ -126,6 +140,13 @@ def _print_section(console: Console, section: Section, limit: int) -> None:
     console.print(table)
     if len(section.rows) > limit:
         console.print(f"  … and {len(section.rows) - limit:,} more (--limit)")
+
+
+def _spent(spend: Spend) -> str:
+    bounds = spend.span
+    if spend.unpriced:
+        return f"{money(bounds.low)}+" if bounds.low else "unknown"
+    return span(bounds)
 
 
 def _print_dearest(console: Console, calls: Sequence[CallRow]) -> None:

@@ -57,6 +57,8 @@ def fixes(call: Unexplained) -> tuple[Fix, ...]:
     """The reasons why a call has no complete cost; none where it has one."""
     if call.usage_source == "unknown" and call.status != "error":
         return (_no_usage(call),)
+    if call.usage_source == "partial" and call.cost_status == "estimated":
+        return (Fix("This stream was cut off before its last usage came, so its cost is an estimate."),)
     if call.cost_status == "unknown":
         return (_no_price(call),)
     if call.cost_status == "partial":
@@ -65,11 +67,11 @@ def fixes(call: Unexplained) -> tuple[Fix, ...]:
 
 
 def _no_usage(call: Unexplained) -> Fix:
-    reason = "The answer did not say what it used, so there was nothing to price."
+    priced = "its cost is an estimate" if call.cost_status == "estimated" else "there was nothing to price"
     if not call.stream:
-        return Fix(reason)
+        return Fix(f"The answer did not say what it used, so {priced}.")
     return Fix(
-        "This stream ended without its usage, so there was nothing to price.",
+        f"This stream ended without its usage, so {priced}.",
         (
             Snippet(
                 "OpenAI and compatible chat completions report a stream’s usage only when asked",

@@ -8,6 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from zoneinfo import ZoneInfo
 
 from flask_llm_cost.queries.breakdown import Spend
+from flask_llm_cost.queries.totals import CostSpan
 
 CENT = Decimal("0.01")
 MOST_PLACES = 9
@@ -40,9 +41,34 @@ def money(amount: Decimal | None, places: int | None = None) -> str:
 
 
 def spent(spend: Spend, places: int | None = None) -> str:
-    """What something cost; "≥" before a lower bound, "unknown" where no part of it is known."""
-    bound = "≥ " if spend.unpriced and spend.cost is not None else ""
-    return bound + money(spend.cost, places)
+    """What something cost; "unknown" where no part of it is known."""
+    return span(spend.span, places)
+
+
+def span(bounds: CostSpan, places: int | None = None, *, at_least: str = "≥ ") -> str:
+    """A cost within bounds: "$12.34 – $12.91"; "≥ $12.34" without an upper one, "≤ $0.02" without a lower one.
+
+    One amount where both are the same; "unknown" without either. ``at_least`` is the sign of a lower bound, for
+    where words beside it say so already.
+    """
+    low, high = bounds.low, bounds.high
+    if high is None:
+        return f"{at_least}{money(low, places)}" if low else UNKNOWN
+    if low == high:
+        return money(low, places)
+    if not low:
+        return f"≤ {money(high, places)}"
+    if places is None:
+        places = _natural_places(low)
+        while places < MOST_PLACES and money(low, places) == money(high, places):
+            places += 1
+    shown = money(low, places), money(high, places)
+    return shown[0] if shown[0] == shown[1] else " – ".join(shown)
+
+
+def estimate(low: Decimal | None, high: Decimal | None, places: int | None = None) -> str:
+    """What an estimated call cost: its own bounds."""
+    return span(CostSpan(low or Decimal(0), high), places)
 
 
 def _natural_places(amount: Decimal) -> int:

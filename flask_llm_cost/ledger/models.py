@@ -130,7 +130,7 @@ class RollupColumns:
     calls: Mapped[int] = mapped_column(BigId, server_default=text("0"))
     errors: Mapped[int] = mapped_column(BigId, server_default=text("0"))
     unpriced: Mapped[int] = mapped_column(BigId, server_default=text("0"))
-    """Calls whose cost is unknown or partial: the total is a lower bound."""
+    """Calls whose cost has no known upper bound (unknown, partial, an open estimate): the total is a lower bound."""
     estimated: Mapped[int] = mapped_column(BigId, server_default=text("0"))
     streams: Mapped[int] = mapped_column(BigId, server_default=text("0"))
     streams_without_usage: Mapped[int] = mapped_column(BigId, server_default=text("0"))
@@ -153,7 +153,9 @@ class RollupColumns:
     cache_saved: Mapped[Decimal] = mapped_column("cache_saved_nano", server_default=text("0"))
     provider_cost: Mapped[Decimal] = mapped_column("provider_cost_nano", server_default=text("0"))
     cost_low: Mapped[Decimal] = mapped_column("cost_low_nano", server_default=text("0"))
+    """Of calls with an estimate in place of a total: this much at least comes on top of ``total_cost``."""
     cost_high: Mapped[Decimal] = mapped_column("cost_high_nano", server_default=text("0"))
+    """This much at most, where ``unpriced`` is 0; an open estimate adds nothing and is counted there."""
 
 
 class Daily(RollupColumns, Base):
@@ -203,6 +205,8 @@ class TagRollupColumns:
     unpriced: Mapped[int] = mapped_column(BigId, server_default=text("0"))
     total_tokens: Mapped[int] = mapped_column(BigId, server_default=text("0"))
     total_cost: Mapped[Decimal] = mapped_column("total_cost_nano", server_default=text("0"))
+    cost_low: Mapped[Decimal] = mapped_column("cost_low_nano", server_default=text("0"))
+    cost_high: Mapped[Decimal] = mapped_column("cost_high_nano", server_default=text("0"))
 
 
 class TagDaily(TagRollupColumns, Base):

@@ -31,8 +31,9 @@ COUNTERS = (
     "missing_response_id",
 )
 AMOUNTS = (*TOKENS, *(name + "_nano" for name in MONEY))
+_TAG_AMOUNTS = ("total_cost_nano", "cost_low_nano", "cost_high_nano")
 SUMS = (*COUNTERS, *AMOUNTS)
-TAG_SUMS = ("calls", "unpriced", "total_tokens", "total_cost_nano")
+TAG_SUMS = ("calls", "unpriced", "total_tokens", *_TAG_AMOUNTS)
 
 # Amounts of a row, None where unknown: the sums leave it out.
 _amounts: Callable[[Row], tuple[int | None, ...]] = itemgetter(*AMOUNTS)
@@ -112,7 +113,8 @@ def summarise(entries: Iterable[Entry], zone: ZoneInfo, without_tags: Sequence[s
 
 
 def _add_tags(summary: Summary, day: str, row: Row, tags: Mapping[str, str], without: Sequence[str]) -> None:
-    sums = [1, int(_unpriced(row)), int(row["total_tokens"] or 0), int(row["total_cost_nano"] or 0)]
+    amounts = (int(row[name] or 0) for name in _TAG_AMOUNTS)
+    sums = [1, int(_unpriced(row)), int(row["total_tokens"] or 0), *amounts]
     for key, value in tags.items():
         if key not in without:
             _add(summary.tags, (key, day, value), sums)
@@ -134,8 +136,11 @@ def _counters(row: Row, tags: Mapping[str, str]) -> Sequence[bool]:
 
 
 def _unpriced(row: Row) -> bool:
-    # A failed attempt that used nothing has no status: there is nothing to price.
-    return row["cost_status"] in ("unknown", "partial")
+    # Whose cost has no known upper bound. A failed attempt that used nothing has no status: nothing to price.
+    status = row["cost_status"]
+    if status == "estimated":
+        return row["total_cost_nano"] is None and row["cost_high_nano"] is None
+    return status in ("unknown", "partial")
 
 
 def _add(held: dict[Key, Sums], key: Key, sums: Sums) -> None:

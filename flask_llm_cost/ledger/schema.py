@@ -19,7 +19,7 @@ PREFIX = "llm_cost_"
 """How every table, view and version table of ours begins."""
 
 VERSION_TABLE = "llm_cost_schema_version"
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every revision, oldest first; a test holds it to the ``migrations`` directory. Spares Alembic's import."""
 
 UPGRADE_COMMAND = "flask llm-cost db upgrade"

@@ -9,7 +9,7 @@ from flask_llm_cost.providers.bodies import own_name, own_time, read_body
 from flask_llm_cost.providers.custom import Provider
 from flask_llm_cost.providers.fields import JSON
 from flask_llm_cost.providers.hosts import find_route, is_known
-from flask_llm_cost.providers.reader import CUT_OFF, PENDING, read, read_exchange
+from flask_llm_cost.providers.reader import CUT_OFF, PENDING, read, read_exchange, unanswered
 from flask_llm_cost.providers.registry import Registry
 from flask_llm_cost.providers.route import Route
 from flask_llm_cost.providers.told import read_stream_events
@@ -36,4 +36,5 @@ __all__ = [
     "read_body",
     "read_exchange",
     "read_stream_events",
+    "unanswered",
 ]

@@ -18,7 +18,7 @@ from typing import ClassVar
 from urllib.parse import unquote
 
 from flask_llm_cost.providers.events import Event
-from flask_llm_cost.providers.fields import JSON, count, mapping, numbers, objects, text
+from flask_llm_cost.providers.fields import JSON, count, mapping, numbers, objects, strings, text
 from flask_llm_cost.providers.split import INCONSISTENT, Split
 from flask_llm_cost.providers.wire import Answer, Asked, Folded, WireFormat, answered_model
 from flask_llm_cost.usage import ModelUsage
@@ -32,6 +32,8 @@ class AnthropicMessages(WireFormat):
 
     name: ClassVar[str] = "anthropic"
     must_end: ClassVar[bool] = True
+    # Opus 4.7 and later; 1,600 before ("Vision: evaluate image size").
+    image_tokens: ClassVar[int] = 5_000
 
     def read(self, body: JSON, asked: Asked) -> Answer:
         model, response_id = answered_model(body), text(body, "id")
@@ -67,6 +69,14 @@ class AnthropicMessages(WireFormat):
         if usage:
             body["usage"] = usage
         return Folded(body, final)
+
+    def said(self, document: JSON) -> Iterable[str]:
+        delta = mapping(document, "delta")
+        yield from strings([delta.get("text"), delta.get("partial_json")])
+        block = mapping(document, "content_block")
+        for part in [block, *objects(document, "content")]:
+            if part.get("type") in ("text", "tool_use", "server_tool_use"):
+                yield from strings([part.get("text"), part.get("name"), part.get("input")])
 
     def asked(self, path: str, request: JSON) -> Asked:
         # Vertex names the model in the path: …/publishers/anthropic/models/claude-sonnet-4-5:rawPredict

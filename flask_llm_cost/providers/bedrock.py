@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from flask_llm_cost.providers.events import Event
 from flask_llm_cost.providers.eventstream import Message, messages_of
-from flask_llm_cost.providers.fields import JSON, count, mapping, numbers, objects, text
+from flask_llm_cost.providers.fields import JSON, count, mapping, numbers, objects, strings, text
 from flask_llm_cost.providers.split import INCONSISTENT, Split
 from flask_llm_cost.providers.sse import events_of
 from flask_llm_cost.providers.wire import Answer, Asked, Folded, WireFormat
@@ -31,6 +31,7 @@ class Bedrock(WireFormat):
 
     name: ClassVar[str] = "bedrock"
     must_end: ClassVar[bool] = True
+    image_tokens: ClassVar[int] = 5_000
 
     def events(self, content: bytes) -> list[Event]:
         messages = messages_of(content)
@@ -71,6 +72,9 @@ class BedrockConverse(Bedrock):
         split = split_usage(usage)
         return replace(answer, usage=split.usage, raw_usage=numbers(usage), notes=split.notes)
 
+    def said(self, document: JSON) -> Iterable[str]:
+        return said_by_converse(document)
+
     def fold(self, events: Iterable[Event]) -> Folded:
         body: dict[str, object] = {}
         final = False
@@ -86,6 +90,16 @@ class BedrockConverse(Bedrock):
                 body.update(metadata)
                 final = final or bool(metadata)
         return Folded(body, final)
+
+
+def said_by_converse(document: JSON) -> Iterable[str]:
+    """What the model generated in one event (on the wire, or under its kind as botocore has it) or whole body."""
+    event = mapping(document, "contentBlockDelta") or mapping(document, "contentBlockStart") or document
+    delta, start = mapping(event, "delta"), mapping(mapping(event, "start"), "toolUse")
+    yield from strings([delta.get("text"), mapping(delta, "toolUse").get("input"), start.get("name")])
+    for part in objects(mapping(mapping(document, "output"), "message"), "content"):
+        call = mapping(part, "toolUse")
+        yield from strings([part.get("text"), call.get("name"), call.get("input")])
 
 
 def split_usage(usage: JSON) -> Split:

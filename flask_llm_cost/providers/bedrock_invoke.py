@@ -15,9 +15,10 @@ from dataclasses import replace
 from typing import ClassVar
 
 from flask_llm_cost.providers.anthropic import AnthropicMessages
-from flask_llm_cost.providers.bedrock import REQUEST_ID, Bedrock, failed, split_usage
+from flask_llm_cost.providers.bedrock import REQUEST_ID, Bedrock, failed, said_by_converse, split_usage
 from flask_llm_cost.providers.events import Event
-from flask_llm_cost.providers.fields import JSON, count, mapping, numbers, objects, text
+from flask_llm_cost.providers.fields import JSON, count, mapping, numbers, objects, strings, text
+from flask_llm_cost.providers.openai_chat import OpenAIChat
 from flask_llm_cost.providers.openai_usage import split_usage as split_like_openai
 from flask_llm_cost.providers.split import Split
 from flask_llm_cost.providers.wire import Answer, Asked, Folded, answered_model
@@ -31,6 +32,10 @@ _HEADERS = {
     f"{_PREFIX}cache-write-input-token-count": "cacheWriteInputTokenCount",
 }
 _TITAN = ("inputTextTokenCount", "totalOutputTextTokenCount")
+# Titan, Llama, Cohere and AI21, Mistral; a text of Anthropic's stands in a part.
+_SAID = ("outputText", "generation", "text", "completion")
+_LIKE_CONVERSE = frozenset({"contentBlockStart", "contentBlockDelta", "output"})
+_HAS_DELTAS = frozenset({"text", "content_block_delta"})
 _TIER, _LATENCY = f"{_PREFIX}service-tier", f"{_PREFIX}performanceconfig-latency"
 
 
@@ -39,6 +44,7 @@ class BedrockInvoke(Bedrock):
 
     usage_key: ClassVar[str] = METRICS
     native: ClassVar[AnthropicMessages] = AnthropicMessages()
+    like_openai: ClassVar[OpenAIChat] = OpenAIChat()
 
     def read(self, body: JSON, asked: Asked) -> Answer:
         request_id = text(body, REQUEST_ID)
@@ -63,6 +69,21 @@ class BedrockInvoke(Bedrock):
             return answer
         split, raw = reported
         return replace(answer, usage=split.usage, raw_usage=numbers(raw), notes=split.notes)
+
+    def said(self, document: JSON) -> Iterable[str]:
+        native = _native(Event(value=document)) or document
+        yield from self.native.said(native)
+        if not _LIKE_CONVERSE.isdisjoint(native):
+            yield from said_by_converse(native)
+        yield from self.like_openai.said(native)
+        for holder in (
+            native,
+            *objects(native, "results"),
+            *objects(native, "outputs"),
+            *objects(native, "generations"),
+        ):
+            if holder.get("type") not in _HAS_DELTAS:
+                yield from strings([holder.get(name) for name in _SAID])
 
     def with_headers(self, body: JSON, headers: Mapping[str, str]) -> JSON:
         lowered = {name.lower(): value for name, value in headers.items()}

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from flask_llm_cost.providers.events import Event
-from flask_llm_cost.providers.fields import JSON, count, mapping, numbers, text
+from flask_llm_cost.providers.fields import JSON, count, mapping, numbers, strings, text
 from flask_llm_cost.providers.split import Split
 from flask_llm_cost.providers.wire import Answer, Asked, Folded, WireFormat, answered_model
 
@@ -27,6 +27,7 @@ class Cohere(WireFormat):
     usage_key: ClassVar[str] = "billed_units"
     embeds: ClassVar[bool] = True
     must_end: ClassVar[bool] = True
+    image_tokens: ClassVar[int] = 5_000
 
     def read(self, body: JSON, asked: Asked) -> Answer:
         model = answered_model(body)
@@ -40,6 +41,15 @@ class Cohere(WireFormat):
         split.divide("output", count(billed, "output_tokens"), [])
         split.add("request", count(billed, "search_units"))
         return Answer(model, response_id, split.usage, numbers(billed), notes=split.notes)
+
+    def said(self, document: JSON) -> Iterable[str]:
+        kind = text(document, "type") or text(document, "event_type") or ""
+        if kind.startswith("citation"):
+            return
+        message = mapping(mapping(document, "delta"), "message") or mapping(document, "message")
+        yield from strings([message.get(name) for name in ("content", "tool_plan", "tool_calls")])
+        if kind not in ("stream-end", "tool-calls-generation"):
+            yield from strings([document.get("text"), mapping(document, "tool_call_delta")])
 
     def fold(self, events: Iterable[Event]) -> Folded:
         body: dict[str, object] = {}

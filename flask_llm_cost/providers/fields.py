@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 JSON = Mapping[str, object]
 
@@ -38,6 +38,23 @@ def texts(parent: JSON, name: str) -> list[str]:
     """The texts in the list under ``name``."""
     value = parent.get(name)
     return [entry for entry in value if isinstance(entry, str)] if isinstance(value, list) else []
+
+
+# What labels a part, not what it says.
+_LABELS = frozenset({"type", "id", "index", "role", "signature", "data", "annotations", "encrypted_content"})
+
+
+def strings(value: object, depth: int = 8) -> Iterator[str]:
+    """Every text within a value but its labels: the names of fields, ids and types are none."""
+    if isinstance(value, str):
+        yield value
+    elif depth and isinstance(value, list):
+        for entry in value:
+            yield from strings(entry, depth - 1)
+    elif depth and isinstance(value, Mapping):
+        for name, entry in value.items():
+            if name not in _LABELS:
+                yield from strings(entry, depth - 1)
 
 
 def first_present(parent: JSON, *names: str) -> object:

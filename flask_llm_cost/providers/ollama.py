@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from flask_llm_cost.providers.events import Event
-from flask_llm_cost.providers.fields import JSON, count, first_present, numbers, text
+from flask_llm_cost.providers.fields import JSON, count, first_present, mapping, numbers, strings, text
 from flask_llm_cost.providers.split import Split
 from flask_llm_cost.providers.wire import Answer, Asked, Folded, WireFormat, answered_model
 
@@ -26,6 +26,8 @@ class Ollama(WireFormat):
     name: ClassVar[str] = "ollama"
     usage_key: ClassVar[str] = "eval_count"
     must_end: ClassVar[bool] = True
+    counts_cached_prompts: ClassVar[bool] = False
+    delivers_all: ClassVar[bool] = True
 
     def read(self, body: JSON, asked: Asked) -> Answer:
         model = answered_model(body)
@@ -50,6 +52,11 @@ class Ollama(WireFormat):
                     body[name] = value
             final = final or line.get("done") is True
         return Folded(body, final)
+
+    def said(self, document: JSON) -> Iterable[str]:
+        message = mapping(document, "message")
+        yield from strings([document.get("response"), document.get("thinking")])
+        yield from strings([message.get(name) for name in ("content", "thinking", "tool_calls")])
 
     def asked(self, path: str, request: JSON) -> Asked:
         streamed = path.rpartition("/")[2] in _STREAMED_UNLESS_TOLD and request.get("stream") is not False

@@ -28,6 +28,7 @@ class OpenAITranscription(WireFormat):
     """``/audio/transcriptions`` and ``/audio/translations``."""
 
     name: ClassVar[str] = "openai"
+    counts_tokens: ClassVar[bool] = False
     opaque: ClassVar[bool] = True
 
     def request(self, body: bytes) -> JSON:
@@ -64,6 +65,7 @@ class OpenAISpeech(WireFormat):
     """``/audio/speech``."""
 
     name: ClassVar[str] = "openai"
+    counts_tokens: ClassVar[bool] = False
     opaque: ClassVar[bool] = True
 
     def asked(self, path: str, request: JSON) -> Asked:

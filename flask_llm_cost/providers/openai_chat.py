@@ -12,10 +12,11 @@ from decimal import Decimal
 from typing import ClassVar
 
 from flask_llm_cost.providers.events import Event
-from flask_llm_cost.providers.fields import JSON, mapping, numbers, objects, text
+from flask_llm_cost.providers.fields import JSON, mapping, numbers, objects, strings, text
 from flask_llm_cost.providers.openai_usage import PLAIN, Dialect, split_usage
 from flask_llm_cost.providers.wire import Answer, Asked, Folded, WireFormat, answered_model
 
+_SAID = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
 _WORTH_DECODING = re.compile(rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|"error"\s*:\s*[{"]')
 
 
@@ -49,6 +50,12 @@ class OpenAIChat(WireFormat):
     def cost_in(self, usage: JSON) -> Decimal | None:
         """USD, where the host reports what it charged."""
         return None
+
+    def said(self, document: JSON) -> Iterable[str]:
+        for choice in objects(document, "choices"):
+            # Perplexity repeats the whole message beside each delta.
+            message = mapping(choice, "delta") or mapping(choice, "message")
+            yield from strings([choice.get("text"), *(message.get(name) for name in _SAID)])
 
     def fold(self, events: Iterable[Event]) -> Folded:
         body: dict[str, object] = {}

@@ -28,6 +28,7 @@ class OpenAIImages(WireFormat):
     """``/images/generations``, ``/images/edits`` and ``/images/variations``."""
 
     name: ClassVar[str] = "openai"
+    counts_tokens: ClassVar[bool] = False
 
     def request(self, body: bytes) -> JSON:
         return form_fields(body) if body.startswith(b"--") else json_object(body)

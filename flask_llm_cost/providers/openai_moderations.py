@@ -15,6 +15,7 @@ class OpenAIModerations(WireFormat):
     """``/moderations``."""
 
     name: ClassVar[str] = "openai"
+    counts_tokens: ClassVar[bool] = False
 
     def read(self, body: JSON, asked: Asked) -> Answer:
         model, response_id, usage = answered_model(body), text(body, "id"), mapping(body, "usage")

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import ClassVar
 
 from flask_llm_cost.providers.events import Event
-from flask_llm_cost.providers.fields import JSON, count, mapping, numbers, objects, text
+from flask_llm_cost.providers.fields import JSON, count, mapping, numbers, objects, strings, text
 from flask_llm_cost.providers.openai_usage import split_usage
 from flask_llm_cost.providers.split import Split
 from flask_llm_cost.providers.wire import Answer, Asked, Folded, WireFormat, answered_model
@@ -26,6 +26,8 @@ _WORTH_DECODING = re.compile(
     rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|output_item\.done)|error)"|"usage"\s*:\s*\{'
 )
 _REPORTED = ("output", "tool_usage", "error", "service_tier", "status", "created_at", "completed_at")
+# A summary is not the reasoning; sound is no text.
+_NOT_SAID = ("response.reasoning_summary", "response.audio", "response.output_audio")
 _LAST = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _PENDING = frozenset({"queued", "in_progress"})
 # OpenAI's and Azure's ids are "resp_" and some 50 characters. What is shorter may name more than one answer.
@@ -53,6 +55,14 @@ class OpenAIResponses(WireFormat):
         split = split_usage(usage)
         _count_tools(split, body)
         return replace(answer, usage=split.usage, raw_usage=numbers(usage), notes=split.notes)
+
+    def said(self, document: JSON) -> Iterable[str]:
+        kind = text(document, "type") or ""
+        if kind.endswith(".delta") and not kind.startswith(_NOT_SAID):
+            yield from strings(document.get("delta"))
+        if not kind:
+            for item in objects(document, "output"):
+                yield from strings([item.get(name) for name in ("content", "arguments", "input", "code", "name")])
 
     def fold(self, events: Iterable[Event]) -> Folded:
         body: dict[str, object] = {}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from flask_llm_cost.providers import skim
+from flask_llm_cost.providers import estimate, skim
+from flask_llm_cost.providers.estimate import or_nothing
 from flask_llm_cost.providers.events import Event
-from flask_llm_cost.providers.fields import JSON, first_present
+from flask_llm_cost.providers.fields import JSON, NO_FIELDS, first_present
 from flask_llm_cost.providers.hosts import find_route
 from flask_llm_cost.providers.registry import Registry
 from flask_llm_cost.providers.route import Route
@@ -21,6 +22,10 @@ from flask_llm_cost.usage import NO_USAGE, CallStatus, Reading, UsageSource
 CUT_OFF = "cut_off"
 PENDING = "pending"
 UNPARSABLE_BODY, EMPTY_BODY, NO_REPORT, RECOVERED = "unparsable_body", "empty_body", "no_usage", "recovered_usage"
+
+# Sources of a usage that is known and final.
+_TOLD = frozenset({"response", "stream_final"})
+_BROKEN = frozenset({CUT_OFF, UNPARSABLE_BODY, EMPTY_BODY})
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +85,7 @@ def read(
     headers: Mapping[str, str],
     body: bytes,
     complete: bool = True,
+    dropped_bytes: int = 0,
 ) -> Reading:
     """Read the answer to a routed call. Never raises: what cannot be read is an unknown usage with a note why.
 
@@ -88,16 +94,21 @@ def read(
         body: as for ``read_exchange``; of a long stream perhaps only head and tail, with a blank line between.
         complete: ``False``: app or server cut the answer off. A stream that says itself that it is over is
             whole all the same; any other gets the note ``CUT_OFF``.
+        dropped_bytes: how much of a long stream is not in ``body``.
     """
-    asked = Asked()
+    asked, request = Asked(), NO_FIELDS
     try:
-        asked = route.wire.asked(_path(url), route.wire.request(request_body))
+        request = route.wire.request(request_body)
+        asked = route.wire.asked(_path(url), request)
         if not 200 <= status < 300:
             return _refused(route, asked, status, headers, body)
-        return _answered(route, asked, headers, body, complete)
+        reading = _answered(route, asked, headers, body, complete)
     except Exception:
         log.debug("An answer from %s could not be read.", route.provider, exc_info=True)
-        return _reading(route, asked, Answer(), stream=asked.stream, notes=(UNPARSABLE_BODY,))
+        reading = _reading(route, asked, Answer(), stream=asked.stream, notes=(UNPARSABLE_BODY,))
+    if reading.usage_source in _TOLD:
+        return reading
+    return _bounded(route, reading, request, lambda: _documents(route, body), dropped_bytes)
 
 
 def read_document(route: Route, document: JSON) -> Reading:
@@ -109,13 +120,58 @@ def read_document(route: Route, document: JSON) -> Reading:
         return _reading(route, Asked(), Answer(), notes=(UNPARSABLE_BODY,))
 
 
-def read_events(route: Route, events: Iterable[Event]) -> Reading:
+def read_events(route: Route, events: Sequence[Event]) -> Reading:
     """Read a stream whose events the app has decoded itself. Never raises."""
     try:
-        return _streamed(route, Asked(stream=True), route.wire.fold(events), b"", complete=True)
+        reading = _streamed(route, Asked(stream=True), route.wire.fold(events), b"", complete=True)
     except Exception:
         log.debug("A stream from %s could not be read.", route.provider, exc_info=True)
-        return _reading(route, Asked(), Answer(), stream=True, notes=(UNPARSABLE_BODY,))
+        reading = _reading(route, Asked(), Answer(), stream=True, notes=(UNPARSABLE_BODY,))
+    if reading.usage_source in _TOLD:
+        return reading
+    return _bounded(route, reading, NO_FIELDS, lambda: _decoded(events), 0)
+
+
+def unanswered(route: Route, *, url: str, request_body: bytes) -> Reading:
+    """The reading of a request that got no answer, though it may have been charged: from nothing to all that it
+    allowed. Never raises.
+    """
+    reading = read(route, url=url, request_body=request_body, status=200, headers={}, body=b"", complete=False)
+    return replace(reading, bounds=or_nothing(reading.bounds), notes=())
+
+
+def _bounded(
+    route: Route, reading: Reading, request: JSON, documents: Callable[[], list[JSON]], dropped_bytes: int
+) -> Reading:
+    """The reading with bounds on what it does not tell.
+
+    An error that came instead of an answer is charged as little as a refusal is; one that came within an answer
+    may have been, or not.
+    """
+    try:
+        came = documents()
+        whole = reading.status == "ok" and _BROKEN.isdisjoint(reading.notes)
+        found = estimate.bounds(route.wire, reading, request, estimate.Delivered(came, whole, dropped_bytes))
+        if reading.status == "error":
+            if not reading.usage and not any(route.wire.said_in(came)):
+                return reading
+            found = or_nothing(found)
+        return replace(reading, bounds=found)
+    except Exception:
+        log.debug("What a call to %s used could not be estimated.", route.provider, exc_info=True)
+        return reading
+
+
+def _documents(route: Route, body: bytes) -> list[JSON]:
+    """What came of an answer: its one body, or its events."""
+    document = _parsed(body)
+    if isinstance(document, dict):
+        return [document]
+    return _decoded(route.wire.events(body))
+
+
+def _decoded(events: Iterable[Event]) -> list[JSON]:
+    return [document for event in events if (document := event.decoded()) is not None]
 
 
 def _path(url: str) -> str:

@@ -91,6 +91,11 @@ class WireFormat(ABC):
         embeds: its bodies are long lists of numbers, to be skimmed where they are big.
         must_end: its streams are whole only when they say so; of others the end of the connection will do.
         opaque: its answers may be sound or plain text: what is no JSON and no stream is read as an empty body.
+        counts_tokens: what it bills is tokens of the request and of the answer's text.
+        counts_cached_prompts: a prompt that the server still had in memory is counted all the same.
+        settled_input: the input that a stream reports first is the one it reports last.
+        delivers_all: nothing is generated that is not delivered.
+        image_tokens: the most that one image of a request can be.
     """
 
     name: ClassVar[str]
@@ -98,6 +103,12 @@ class WireFormat(ABC):
     embeds: ClassVar[bool] = False
     must_end: ClassVar[bool] = False
     opaque: ClassVar[bool] = False
+    counts_tokens: ClassVar[bool] = True
+    counts_cached_prompts: ClassVar[bool] = True
+    settled_input: ClassVar[bool] = True
+    delivers_all: ClassVar[bool] = False
+    # OpenAI: GPT-4o mini 2,833 + 5,667 for each of up to 8 tiles ("Images and vision").
+    image_tokens: ClassVar[int] = 50_000
 
     @abstractmethod
     def read(self, body: JSON, asked: Asked) -> Answer:
@@ -122,6 +133,17 @@ class WireFormat(ABC):
     def fold(self, events: Iterable[Event]) -> Folded:
         """Fold a stream into a body. Events may be missing and broken. Formats without streams keep nothing."""
         return Folded({}, final=False)
+
+    def said(self, document: JSON) -> Iterable[str]:
+        """What the model generated word for word in one event, or in a body that came whole. Summaries of
+        reasoning, citations and results of tools are none of it, nor is text that another event has.
+        """
+        return ()
+
+    def said_in(self, documents: Iterable[JSON]) -> Iterable[str]:
+        """What the model generated in all of them."""
+        for document in documents:
+            yield from self.said(document)
 
     def asked(self, path: str, request: JSON) -> Asked:
         """What the request asked for. On Azure the deployment in the path stands in for a missing model."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
+from operator import add, attrgetter, sub
 from typing import Any
 
 from sqlalchemy import case, func, select
@@ -17,44 +18,51 @@ from flask_llm_cost.queries.conditions import UNPRICED, during, narrowed
 from flask_llm_cost.queries.filters import Filters
 from flask_llm_cost.queries.group import Group
 from flask_llm_cost.queries.period import Span, spans
-from flask_llm_cost.queries.totals import ZERO, measure_of, slices, totals
+from flask_llm_cost.queries.totals import ZERO, CostSpan, measure_of, slices, totals
 
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """What one model, provider or tag value used. ``total_cost`` is a lower bound where ``unpriced`` is not 0."""
+    """What one model, provider or tag value used.
+
+    Attributes:
+        unpriced: calls whose cost has no known upper bound.
+        total_cost: USD of the calls with a known cost.
+        cost_low, cost_high: USD that calls with an estimate cost beside that, at least and at most.
+    """
 
     calls: int = 0
     unpriced: int = 0
     total_tokens: int = 0
     total_cost: Decimal = ZERO
+    cost_low: Decimal = ZERO
+    cost_high: Decimal = ZERO
 
     def __add__(self, other: Spend) -> Spend:
-        return Spend(
-            self.calls + other.calls,
-            self.unpriced + other.unpriced,
-            self.total_tokens + other.total_tokens,
-            self.total_cost + other.total_cost,
-        )
+        return Spend(*map(add, _values(self), _values(other)))
 
     def __sub__(self, other: Spend) -> Spend:
-        return Spend(
-            self.calls - other.calls,
-            self.unpriced - other.unpriced,
-            self.total_tokens - other.total_tokens,
-            self.total_cost - other.total_cost,
-        )
+        return Spend(*map(sub, _values(self), _values(other)))
 
     @property
     def cost(self) -> Decimal | None:
         """The known cost; ``None`` where nothing is known of it. Failed calls that used nothing know nothing of it."""
-        return None if self.unpriced and not self.total_cost else self.total_cost
+        return None if (self.unpriced or self.cost_high) and not self.total_cost else self.total_cost
 
+    @property
+    def span(self) -> CostSpan:
+        """Between what and what all of it cost."""
+        return CostSpan.of(self)
+
+
+SUMMED = ("total_tokens", "total_cost", "cost_low", "cost_high")
+"""What of a call a ``Spend`` adds up, after its counts."""
 
 Breakdown = Mapping[str | None, Spend]
 """Name → spend, dearest first. ``None`` names the calls that do not carry the tag key."""
 
-_SPEND = ("calls", "unpriced", "total_tokens", "total_cost")
+_SPEND = tuple(field.name for field in fields(Spend))
+_values = attrgetter(*_SPEND)
 
 
 def breakdown(
@@ -80,8 +88,8 @@ def ranked(rows: Iterable[tuple[str | None, Spend]]) -> Breakdown:
 
 def spend_of(values: Iterable[Any]) -> Spend:
     """``Spend`` from a row of sums in its order."""
-    calls, unpriced, tokens, cost = values
-    return Spend(int(calls or 0), int(unpriced or 0), int(tokens or 0), ZERO if cost is None else cost)
+    calls, unpriced, tokens, *costs = values
+    return Spend(int(calls or 0), int(unpriced or 0), int(tokens or 0), *(cost or ZERO for cost in costs))
 
 
 def _by_column(
@@ -115,8 +123,7 @@ def _tagged_days(session: Session, filters: Filters, key: str, span: Span) -> It
     for row in session.execute(statement):
         yield row[0], spend_of(row[1:])
     everything = totals(session, filters, span.start, span.end)
-    counted = Spend(everything.calls, everything.unpriced, everything.total_tokens, everything.total_cost)
-    yield None, counted - _covered(session, key, first, last)
+    yield None, Spend(*_values(everything)) - _covered(session, key, first, last)
 
 
 def _covered(session: Session, key: str, first: date, last: date) -> Spend:
@@ -130,11 +137,11 @@ def _tagged_calls(
 ) -> Iterable[tuple[str | None, Spend]]:
     name = dialect_in(session).tag_value(key)
     calls = (
-        select(name.label("name"), UNPRICED.label("is_unpriced"), Call.total_tokens, Call.total_cost)
+        select(name.label("name"), UNPRICED.label("is_unpriced"), *(getattr(Call, each) for each in SUMMED))
         .where(during(start, end), *narrowed(session, filters))
         .subquery()
     )
     unpriced = func.sum(case((calls.c.is_unpriced, 1), else_=0))
-    columns = (func.count(), unpriced, func.sum(calls.c.total_tokens), func.sum(calls.c.total_cost))
+    columns = (func.count(), unpriced, *(func.sum(calls.c[each]) for each in SUMMED))
     for row in session.execute(select(calls.c.name, *columns).group_by(calls.c.name)):
         yield row[0], spend_of(row[1:])

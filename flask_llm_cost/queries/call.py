@@ -68,9 +68,12 @@ class CallDetail:
     @property
     def lines(self) -> tuple[ReceiptLine, ...]:
         """The receipt's lines; a line that cannot be read is left out."""
-        kept = self.receipt.get("lines")
-        read = [_line(line) for line in kept if isinstance(line, Mapping)] if isinstance(kept, list) else []
-        return tuple(line for line in read if line is not None)
+        return _lines(self.receipt.get("lines"))
+
+    @property
+    def lines_high(self) -> tuple[ReceiptLine, ...]:
+        """Of an estimate: the receipt's lines at its upper bound; ``lines`` are those at the lower."""
+        return _lines(self.receipt.get("lines_high"))
 
     @property
     def unpriced_meters(self) -> tuple[str, ...]:
@@ -106,6 +109,11 @@ def call_detail(session: Session, reference: int | UUID) -> CallDetail | None:
     condition = Call.event_id == reference if isinstance(reference, UUID) else Call.id == reference
     row = session.execute(select(*_COLUMNS).where(condition).limit(1)).first()
     return None if row is None else CallDetail(*row)
+
+
+def _lines(kept: object) -> tuple[ReceiptLine, ...]:
+    read = [_line(line) for line in kept if isinstance(line, Mapping)] if isinstance(kept, list) else []
+    return tuple(line for line in read if line is not None)
 
 
 def _line(stored: Mapping[str, Any]) -> ReceiptLine | None:

@@ -12,7 +12,7 @@ from sqlalchemy import Select, case, func, select
 from sqlalchemy.orm import Session
 
 from flask_llm_cost.ledger.models import Call
-from flask_llm_cost.queries.conditions import UNPRICED, during, narrowed
+from flask_llm_cost.queries.conditions import ESTIMATED, UNPRICED, during, narrowed
 from flask_llm_cost.queries.filters import Filters
 from flask_llm_cost.queries.keyset import Cursor, Order, cursor_of, in_order, past
 from flask_llm_cost.queries.totals import Totals, totals
@@ -22,7 +22,10 @@ COUNT_LIMIT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """One call in a list. ``total_cost`` is USD, ``None`` where unknown; ``latency_ms`` ``None`` where not measured."""
+    """One call in a list. ``total_cost`` is USD, ``None`` where unknown; ``latency_ms`` ``None`` where not measured.
+
+    An estimated call costs at least ``cost_low`` and at most ``cost_high`` (``None``: nobody knows).
+    """
 
     id: int
     tracked_at: datetime
@@ -37,6 +40,8 @@ class CallRow:
     cache_write_input_tokens: int
     output_tokens: int
     total_cost: Decimal | None
+    cost_low: Decimal | None
+    cost_high: Decimal | None
     cost_status: str | None
     latency_ms: int | None
     tags: Mapping[str, str]
@@ -71,6 +76,8 @@ _SUMMED = (
     "output_tokens",
     "total_tokens",
     "total_cost",
+    "cost_low",
+    "cost_high",
 )
 _COLUMNS = tuple(getattr(Call, field.name) for field in fields(CallRow))
 
@@ -112,18 +119,23 @@ def sum_calls(session: Session, filters: Filters) -> CallSums:
         return CallSums(totals(session, filters), is_cut=False)
     period = filters.period
     calls = (
-        select(UNPRICED.label("is_unpriced"), *(getattr(Call, name) for name in _SUMMED))
+        select(
+            UNPRICED.label("is_unpriced"), ESTIMATED.label("is_estimated"), *(getattr(Call, name) for name in _SUMMED)
+        )
         .where(during(period.start, period.end), *narrowed(session, filters))
         .order_by(*in_order(Order("time")))
         .limit(COUNT_LIMIT + 1)
         .subquery()
     )
     unpriced = func.sum(case((calls.c.is_unpriced, 1), else_=0))
+    estimated = func.sum(case((calls.c.is_estimated, 1), else_=0))
     sums = (func.sum(calls.c[name]) for name in _SUMMED)
-    count, missing, *tokens, cost = session.execute(select(func.count(), unpriced, *sums)).one()
-    added: dict[str, Any] = {name: int(value or 0) for name, value in zip(_SUMMED, tokens, strict=False)}
-    known = Decimal(0) if cost is None else cost
-    summed = Totals(calls=min(count, COUNT_LIMIT), unpriced=int(missing or 0), total_cost=known, **added)
+    count, missing, guessed, *values = session.execute(select(func.count(), unpriced, estimated, *sums)).one()
+    added: dict[str, Any] = {
+        name: Decimal(value or 0) if "cost" in name else int(value or 0)
+        for name, value in zip(_SUMMED, values, strict=True)
+    }
+    summed = Totals(calls=min(count, COUNT_LIMIT), unpriced=int(missing or 0), estimated=int(guessed or 0), **added)
     return CallSums(summed, is_cut=count > COUNT_LIMIT)
 
 

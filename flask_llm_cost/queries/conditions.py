@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, not_, or_
+from sqlalchemy import ColumnElement, and_, not_, or_
 from sqlalchemy.orm import Session
 
 from flask_llm_cost.ledger.dialects import dialect_in
 from flask_llm_cost.ledger.models import Call
 from flask_llm_cost.queries.filters import Filters, Status
 
-UNPRICED = Call.cost_status.in_(("unknown", "partial"))
-"""Whose cost is unknown or a part of it: what the rollups count as ``unpriced``."""
+# The first term is that of the index, word for word.
+UNPRICED = and_(
+    Call.cost_status.in_(("unknown", "partial", "estimated")),
+    or_(Call.cost_status != "estimated", and_(Call.total_cost.is_(None), Call.cost_high.is_(None))),
+)
+"""Whose cost has no known upper bound: unknown, known in part, or estimated with an open end. What the rollups
+count as ``unpriced``."""
+
+ESTIMATED = Call.cost_status == "estimated"
 
 
 def during(start: datetime, end: datetime) -> ColumnElement[bool]:
@@ -45,6 +52,8 @@ def narrowed(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
 def _status(status: Status) -> ColumnElement[bool]:
     if status == "unpriced":
         return UNPRICED
+    if status == "estimated":
+        return ESTIMATED
     if status == "no_usage":
         return (Call.usage_source == "unknown") & (Call.status != "error")
     return Call.status == status

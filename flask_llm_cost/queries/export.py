@@ -45,6 +45,8 @@ CALL_COLUMNS = (
     "other_cost",
     "total_cost",
     "cache_saved",
+    "cost_low",
+    "cost_high",
     "cost_status",
     "price_key",
     "latency_ms",

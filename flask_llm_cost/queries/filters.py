@@ -16,7 +16,7 @@ from flask_llm_cost.usage import UsageSource
 
 Parameters = Mapping[str, Sequence[str]]
 Choice = TypeVar("Choice", bound=str)
-Status = Literal["ok", "error", "cancelled", "unpriced", "no_usage"]
+Status = Literal["ok", "error", "cancelled", "unpriced", "estimated", "no_usage"]
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 USAGE_SOURCES: tuple[UsageSource, ...] = get_args(UsageSource)
@@ -38,8 +38,9 @@ class Filters:
         provider, model: exact names.
         tags: (key, value) pairs that a call must carry, all of them.
         without_tags: keys that a call must not carry.
-        status: "ok", "error", "cancelled"; "unpriced" is a call of unknown or partly unknown cost,
-            "no_usage" one whose answer never said what it used.
+        status: "ok", "error", "cancelled"; "unpriced" is a call whose cost has no known upper bound,
+            "estimated" one of which only bounds or a related price are known, "no_usage" one whose answer
+            never said what it used.
         stream: streamed or not.
         usage_source: where the usage came from.
         min_cost: USD, inclusive; calls of unknown cost never match.

@@ -15,7 +15,7 @@ from flask_llm_cost.ledger.dialects import dialect_in
 from flask_llm_cost.ledger.models import Call, Daily, Hourly, TagDaily, TagKeyDaily
 from flask_llm_cost.ledger.rows import tag_digest
 from flask_llm_cost.ledger.types import UTCDateTime
-from flask_llm_cost.queries.breakdown import Spend, spend_of
+from flask_llm_cost.queries.breakdown import SUMMED, Spend, spend_of
 from flask_llm_cost.queries.conditions import UNPRICED, narrowed
 from flask_llm_cost.queries.filters import Filters
 from flask_llm_cost.queries.group import Group
@@ -60,11 +60,11 @@ def _totals_per_bucket(session: Session, filters: Filters, period: Period) -> It
     if filters.needs_calls:
         calls = _bucketed(session, filters, period).subquery()
         unpriced = func.sum(case((calls.c.is_unpriced, 1), else_=0))
-        sums = (func.count(), unpriced, func.sum(calls.c.total_tokens), func.sum(calls.c.total_cost))
+        sums = (func.count(), unpriced, *(func.sum(calls.c[each]) for each in SUMMED))
         yield from session.execute(select(calls.c.bucket, *sums).group_by(calls.c.bucket))
         return
     source, moment, conditions = _rollup(filters, period)
-    measures = (source.calls, source.unpriced, source.total_tokens, source.total_cost)
+    measures = (source.calls, source.unpriced, *(getattr(source, each) for each in SUMMED))
     columns = (func.sum(measure) for measure in measures)
     for at, *row in session.execute(select(moment, *columns).where(*conditions).group_by(moment)):
         yield (bucket_index(period, at), *row)
@@ -164,7 +164,7 @@ def _bucketed(session: Session, filters: Filters, period: Period) -> Select[Any]
         )
     ).subquery("buckets")
     return (
-        select(ranges.c.bucket, UNPRICED.label("is_unpriced"), Call.total_tokens, Call.total_cost)
+        select(ranges.c.bucket, UNPRICED.label("is_unpriced"), *(getattr(Call, each) for each in SUMMED))
         .join(Call, and_(Call.tracked_at >= ranges.c.opens, Call.tracked_at < ranges.c.closes))
         .where(*narrowed(session, filters))
     )

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
 from flask_llm_cost.ledger.models import Call, Daily, Hourly
-from flask_llm_cost.queries.conditions import UNPRICED, during, narrowed
+from flask_llm_cost.queries.conditions import ESTIMATED, UNPRICED, during, narrowed
 from flask_llm_cost.queries.filters import Filters
 from flask_llm_cost.queries.period import Span, spans
 
@@ -20,9 +20,43 @@ ZERO = Decimal(0)
 Source = type[Daily] | type[Hourly] | type[Call]
 
 
+class Summed(Protocol):
+    """What has a cost with estimates beside it."""
+
+    @property
+    def unpriced(self) -> int: ...
+    @property
+    def total_cost(self) -> Decimal: ...
+    @property
+    def cost_low(self) -> Decimal: ...
+    @property
+    def cost_high(self) -> Decimal: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CostSpan:
+    """Between what and what something cost: USD. ``high`` is ``None`` where a part of it has no upper bound.
+
+    The two are equal where every cost is known.
+    """
+
+    low: Decimal
+    high: Decimal | None
+
+    @classmethod
+    def of(cls, summed: Summed) -> CostSpan:
+        high = None if summed.unpriced else summed.total_cost + summed.cost_high
+        return cls(summed.total_cost + summed.cost_low, high)
+
+    def per(self, calls: int) -> CostSpan:
+        """The mean over that many calls, at least one."""
+        return CostSpan(self.low / calls, None if self.high is None else self.high / calls)
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over a range. Costs are USD; calls of unknown cost add nothing and are counted in ``unpriced``.
+    """Sums over a range. Costs are USD; calls of unknown cost add nothing and are counted in ``unpriced``, as are
+    estimates with an open end. What estimates add to ``total_cost`` lies between ``cost_low`` and ``cost_high``.
 
     ``input_tokens`` are fresh ones; cache reads and writes are beside them, hidden (reasoning) tokens
     within ``output_tokens``.
@@ -45,6 +79,8 @@ class Totals:
     other_cost: Decimal = ZERO
     total_cost: Decimal = ZERO
     cache_saved: Decimal = ZERO
+    cost_low: Decimal = ZERO
+    cost_high: Decimal = ZERO
 
     def __add__(self, other: Totals) -> Totals:
         return Totals(*(getattr(self, name) + getattr(other, name) for name in MEASURES))
@@ -57,13 +93,24 @@ class Totals:
     @property
     def cost(self) -> Decimal | None:
         """The known cost; ``None`` where there were calls and none of them has a price."""
-        return None if self.calls and self.unpriced == self.calls and not self.total_cost else self.total_cost
+        nothing_known = self.cost_high or (self.calls and self.unpriced == self.calls)
+        return None if nothing_known and not self.total_cost else self.total_cost
+
+    @property
+    def span(self) -> CostSpan:
+        """Between what and what all of it cost."""
+        return CostSpan.of(self)
 
     @property
     def cost_per_call(self) -> Decimal | None:
-        """The mean over the calls whose cost is known; ``None`` without any."""
+        """The mean over the calls whose cost is known; ``None`` without any, and where some are estimates."""
         priced = self.calls - self.unpriced
-        return self.total_cost / priced if priced else None
+        return self.total_cost / priced if priced and not (self.cost_low or self.cost_high) else None
+
+    @property
+    def span_per_call(self) -> CostSpan | None:
+        """Between what and what a call cost in the mean; ``None`` without calls."""
+        return self.span.per(self.calls) if self.calls else None
 
     @property
     def prompt_tokens(self) -> int:
@@ -87,7 +134,7 @@ def measure_of(source: Source, name: str) -> ColumnElement[Any]:
     counted: dict[str, ColumnElement[bool]] = {
         "errors": Call.status == "error",
         "unpriced": UNPRICED,
-        "estimated": Call.cost_status == "estimated",
+        "estimated": ESTIMATED,
     }
     if name == "calls":
         return func.count()

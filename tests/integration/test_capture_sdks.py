@@ -143,7 +143,7 @@ def test_the_sdks_own_retries_are_attempts_of_their_own(llm_cost: LLMCost, provi
     assert [row.error_type for row in rows] == ["rate_limit_exceeded", "server_error", None]
 
 
-def test_a_stream_without_usage_is_kept_with_unknown_usage_and_unknown_cost(
+def test_a_stream_without_usage_is_kept_with_unknown_usage_and_an_estimate(
     llm_cost: LLMCost, provider: ProviderServer
 ) -> None:
     """Covers P-CAP-18, P-PRC-22."""
@@ -153,7 +153,7 @@ def test_a_stream_without_usage_is_kept_with_unknown_usage_and_unknown_cost(
 
     (row,) = ledger_of(llm_cost)
     assert len(chunks) > 1
-    assert (row.status, row.usage_source, row.cost_status, row.total_cost) == ("ok", "unknown", "unknown", None)
+    assert (row.status, row.usage_source, row.cost_status, row.total_cost) == ("ok", "unknown", "estimated", None)
     assert (row.model, row.provider_response_id) == ("gpt-4o-mini-2024-07-18", "answer-1")
 
 

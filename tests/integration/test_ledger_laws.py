@@ -40,7 +40,9 @@ events = st.builds(
     input_tokens=st.integers(0, 10**6),
     total_tokens=st.integers(0, 10**6),
     total_cost=st.none() | st.integers(0, 10**12).map(lambda count: Decimal(count).scaleb(-9)),
-    cost_status=st.sampled_from(["complete", "unknown", "partial"]),
+    cost_low=st.none() | st.integers(0, 10**12).map(lambda count: Decimal(count).scaleb(-9)),
+    cost_high=st.none() | st.integers(0, 10**12).map(lambda count: Decimal(count).scaleb(-9)),
+    cost_status=st.sampled_from(["complete", "unknown", "partial", "estimated"]),
     latency_ms=st.none() | st.integers(0, 10**5),
     tags=st.dictionaries(st.sampled_from(["user", "feature"]), st.sampled_from(list("abcdefg")), max_size=2),
 ).map(lambda event: replace(event, tracked_at=START + timedelta(hours=event.event_id.int * 3)))
@@ -84,7 +86,9 @@ def test_rollups_are_the_sum_of_the_calls(shared: Ledger, batches: list[list[Eve
             assert session.scalar(select(func.count()).where(rollup.calls == 0)) == 0
             assert session.execute(sums(rollup, func.sum(rollup.calls))).one() == of_calls
         assert session.scalar(select(func.sum(Daily.unpriced))) == sum(
-            event.cost_status in ("unknown", "partial") for event in kept.values()
+            event.cost_status in ("unknown", "partial")
+            or (event.cost_status == "estimated" and event.total_cost is None and event.cost_high is None)
+            for event in kept.values()
         )
         timed = sum(event.latency_ms is not None for event in kept.values())
         assert (session.scalar(select(func.sum(LatencyDaily.calls))) or 0) == timed
@@ -123,6 +127,8 @@ def sums(model: Any, calls: Any) -> Any:
     return select(
         calls,
         func.coalesce(func.sum(model.total_cost), 0),
+        func.coalesce(func.sum(model.cost_low), 0),
+        func.coalesce(func.sum(model.cost_high), 0),
         func.sum(model.input_tokens),
         func.sum(model.total_tokens),
     )

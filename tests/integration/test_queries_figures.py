@@ -52,6 +52,7 @@ ASKED = {
     "not streamed": {"stream": ["no"], "range": ["24h"]},
     "a usage source": {"usage": ["stream_final"]},
     "dear calls": {"min_cost": ["0.02"]},
+    "estimates": {"status": ["estimated"]},
     "a search": {"q": ["PT-A"]},
     "a search for nothing": {"q": ["100%_"]},
 }
@@ -65,7 +66,8 @@ def history(make_event: MakeEvent, count: int = 700) -> list[Event]:
 
 def _event(chance: random.Random, make_event: MakeEvent) -> Event:
     provider, model = chance.choice(MODELS)
-    kind = chance.choices(["complete", "estimated", "free", "partial", "unknown", "error"], [70, 5, 3, 5, 12, 5])[0]
+    kinds = ["complete", "estimated", "ranged", "open", "free", "partial", "unknown", "error"]
+    kind = chance.choices(kinds, [64, 5, 3, 3, 3, 5, 12, 5])[0]
     age = timedelta(seconds=chance.random() ** 2 * 75 * 86_400, microseconds=chance.randrange(1_000_000))
     tokens = [chance.randrange(5_000) for _ in range(4)] if kind != "error" else [0, 0, 0, 0]
     costs = [Decimal(chance.randrange(30_000_000)).scaleb(-9) for _ in range(4)]
@@ -99,7 +101,9 @@ def _event(chance: random.Random, make_event: MakeEvent) -> Event:
         other_cost=Decimal(0) if known else None,
         total_cost=Decimal(0) if kind == "free" else sum(costs[: 3 if kind == "partial" else 4]) if known else None,
         cache_saved=Decimal(chance.randrange(-1_000_000, 9_000_000)).scaleb(-9) if known else None,
-        cost_status=None if kind == "error" else kind,
+        cost_low=costs[0] if kind in ("ranged", "open") else None,
+        cost_high=costs[0] + costs[1] if kind == "ranged" else None,
+        cost_status=None if kind == "error" else "estimated" if kind in ("ranged", "open") else kind,
         latency_ms=chance.choice([None, 0, 1, *(int(chance.lognormvariate(6.5, 1)) for _ in range(12))]),
         provider_response_id=f"resp_{chance.randrange(10**9)}",
         tags=tags,
@@ -110,13 +114,20 @@ def asked(parameters: dict[str, list[str]]) -> Filters:
     return parse_filters(parameters, timezone=BERLIN, now=NOW)
 
 
+def has_no_upper_bound(event: Event) -> bool:
+    if event.cost_status == "estimated":
+        return event.total_cost is None and event.cost_high is None
+    return event.cost_status in ("unknown", "partial")
+
+
 def matches(event: Event, filters: Filters) -> bool:
     """The filters' meaning, in Python."""
     named = {
         "ok": event.status == "ok",
         "error": event.status == "error",
         "cancelled": event.status == "cancelled",
-        "unpriced": event.cost_status in ("unknown", "partial"),
+        "unpriced": has_no_upper_bound(event),
+        "estimated": event.cost_status == "estimated",
         "no_usage": event.usage_source == "unknown" and event.status != "error",
         None: True,
     }
@@ -148,7 +159,7 @@ def summed(events: Sequence[Event]) -> Totals:
     return Totals(
         calls=len(events),
         errors=sum(event.status == "error" for event in events),
-        unpriced=statuses["unknown"] + statuses["partial"],
+        unpriced=sum(map(has_no_upper_bound, events)),
         estimated=statuses["estimated"],
         **sums,
     )
@@ -156,7 +167,7 @@ def summed(events: Sequence[Event]) -> Totals:
 
 def spent(events: Sequence[Event]) -> Spend:
     all_of_it = summed(events)
-    return Spend(all_of_it.calls, all_of_it.unpriced, all_of_it.total_tokens, all_of_it.total_cost)
+    return Spend(*(getattr(all_of_it, name) for name in Spend.__slots__))
 
 
 def name_of(event: Event, group: Group) -> str | None:

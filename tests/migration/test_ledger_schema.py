@@ -112,7 +112,10 @@ def test_postgresql_has_its_own_indexes(open_ledger: OpenLedger, postgres_url: U
         assert set(found) >= MIGRATION_ONLY
         connection.execute(text("SET enable_seqscan = off"))
         plan = connection.execute(
-            text("EXPLAIN SELECT 1 FROM llm_cost_calls WHERE cost_status IN ('unknown', 'partial') ORDER BY tracked_at")
+            text(
+                "EXPLAIN SELECT 1 FROM llm_cost_calls "
+                "WHERE cost_status IN ('unknown', 'partial', 'estimated') ORDER BY tracked_at"
+            )
         )
         assert "ix_llm_cost_calls_unpriced" in str(plan.all())
 
@@ -173,7 +176,7 @@ def test_a_revision_from_the_future_is_told_not_traced(open_ledger: OpenLedger, 
 def test_an_older_schema_names_the_command(
     open_ledger: OpenLedger, sqlite_url: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flask_llm_cost.ledger.schema.REVISIONS", ("0001", "0002"))
+    monkeypatch.setattr("flask_llm_cost.ledger.schema.REVISIONS", (*REVISIONS, "9998"))
     assert open_ledger(sqlite_url).schema_state() == "older"
 
 

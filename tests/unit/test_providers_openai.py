@@ -7,7 +7,7 @@ import json
 import pytest
 
 from flask_llm_cost.providers import read_exchange
-from flask_llm_cost.usage import Reading
+from flask_llm_cost.usage import Bounds, Reading
 
 CHAT = "https://api.openai.com/v1/chat/completions"
 RESPONSES = "https://api.openai.com/v1/responses"
@@ -172,7 +172,12 @@ def test_stream_without_usage() -> None:
     """Covers P-PARSE-OAI-15, P-PARSE-GEN-09."""
     reading = stream({"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]})
     assert reading == Reading(
-        provider="openai", model="gpt-4o", request_model="gpt-4o", stream=True, notes=("no_usage",)
+        provider="openai",
+        model="gpt-4o",
+        request_model="gpt-4o",
+        stream=True,
+        notes=("no_usage",),
+        bounds=Bounds({}, {"input": 289, "output": 66}),
     )
     named = stream({"id": "chatcmpl-1", "model": "gpt-4o-2024-08-06", "choices": []})
     assert (named.usage, named.model, named.provider_response_id) == ({}, "gpt-4o-2024-08-06", "chatcmpl-1")

@@ -9,7 +9,7 @@ import pytest
 
 from flask_llm_cost.providers import CUT_OFF, find_route, read, read_exchange
 from flask_llm_cost.providers.skim import BIG
-from flask_llm_cost.usage import Reading
+from flask_llm_cost.usage import Bounds, Reading
 
 CHAT, RESPONSES = "https://api.openai.com/v1/chat/completions", "https://api.openai.com/v1/responses"
 EMBEDDINGS = "https://api.openai.com/v1/embeddings"
@@ -55,7 +55,9 @@ def test_an_empty_usage_object_is_an_answer_of_zero_tokens() -> None:
 
 def test_a_success_without_usage_is_an_unknown_row() -> None:
     """Covers P-CAP-25, which design 02 supersedes: unknown is recorded, not dropped."""
-    assert answer(b'{"model": "m", "choices": []}') == Reading("openai", "m", request_model="m", notes=("no_usage",))
+    assert answer(b'{"model": "m", "choices": []}') == Reading(
+        "openai", "m", request_model="m", notes=("no_usage",), bounds=Bounds({}, None)
+    )
 
 
 @pytest.mark.parametrize(
