@@ -203,7 +203,8 @@ class Exchange:
             return
         if reading.stream and reading.usage_source == "unknown" and reading.status == "ok":
             self._warn_of_unasked(reading)
-        if reading.status == "error" and not self._state.settings.record_errors and not reading.usage:
+        is_free = reading.status == "error" and not reading.usage and reading.bounds is None
+        if is_free and not self._state.settings.record_errors:
             return
         # A whole answer has no first token, even where the app reads it piece by piece.
         first_byte = self._first_byte if reading.stream else None

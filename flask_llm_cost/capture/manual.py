@@ -181,7 +181,14 @@ def _record_stream(
     reading, first = closed
     if failure is not None:
         status: CallStatus = "error" if isinstance(failure, Exception) else "cancelled"
-        reading = replace(reading, status=status, error_type=type(failure).__name__[:64])
+        # Where nothing came that could be charged, the failure is all there is to tell.
+        came = bool(reading.usage) or (reading.bounds is not None and bool(reading.bounds.low))
+        reading = replace(
+            reading,
+            status=status,
+            error_type=type(failure).__name__[:64],
+            bounds=reading.bounds if came else None,
+        )
     state.recorder.record(
         reading,
         tracked_at=tracked_at,

@@ -58,12 +58,11 @@ def span(bounds: CostSpan, places: int | None = None, *, at_least: str = "≥ ")
         return money(low, places)
     if not low:
         return f"≤ {money(high, places)}"
-    if places is None:
-        places = _natural_places(low)
-        while places < MOST_PLACES and money(low, places) == money(high, places):
-            places += 1
-    shown = money(low, places), money(high, places)
-    return shown[0] if shown[0] == shown[1] else " – ".join(shown)
+    # Both with the decimals that show the lower one, and more where they would read the same.
+    places = max(_natural_places(low) if places is None else places, _places(low))
+    while places < MOST_PLACES and money(low, places) == money(high, places):
+        places += 1
+    return f"{money(low, places)} – {money(high, places)}"
 
 
 def estimate(low: Decimal | None, high: Decimal | None, places: int | None = None) -> str:

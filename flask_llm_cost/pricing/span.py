@@ -54,7 +54,8 @@ class Span:
 def span_of(lows: Sequence[Receipt], highs: Sequence[Receipt]) -> Span | None:
     """The span of the receipts at the lower bound (the first with a known cost counts) and at the upper one.
 
-    ``None`` where the model has no price, or its tier is not known: then nothing can be said in dollars.
+    ``None`` where the model has no price, its tier is not known, or nothing is bounded: then nothing can be said in
+    dollars.
     """
     high = next((receipt for receipt in highs if receipt.status in _KNOWN), None)
     low = next((receipt for receipt in lows if receipt.status in _KNOWN), None)
@@ -62,7 +63,8 @@ def span_of(lows: Sequence[Receipt], highs: Sequence[Receipt]) -> Span | None:
         # Nothing used costs nothing, at whatever rate there is.
         empty = next((receipt for receipt in lows if not receipt.lines and receipt.key is not None), None)
         low = None if empty is None else empty._replace(total=_ZERO)
-    return None if low is None else Span(low, high)
+    # "Nothing or more" says nothing: that is unknown.
+    return None if low is None or not (low.total or high) else Span(low, high)
 
 
 def cheapest(usage: Usage) -> Iterator[Usage]:
