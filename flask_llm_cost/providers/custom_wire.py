@@ -29,6 +29,9 @@ _NOTE = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
 class CustomWire(WireFormat):
     """Reads a provider's answers by its own methods."""
 
+    # What it bills, and where its answers have their text, only the app knows: no bounds are made up for it.
+    counts_tokens: ClassVar[bool] = False
+
     name: ClassVar[str] = "custom"
     usage_key: ClassVar[str] = _EVENTS
 

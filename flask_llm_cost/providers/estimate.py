@@ -141,10 +141,10 @@ def _output(wire: WireFormat, reading: Reading, request: JSON, delivered: Delive
     reported = reading.output_tokens
     least = reported if request.get("echo") else max(words // 2, reported)
     allowed = _allowed(request, reading.model)
-    read = (
-        size + delivered.dropped_bytes + _MARKERS if delivered.whole and _in_the_open(wire, reading, request) else None
-    )
-    known = [bound for bound in (allowed, read) if bound is not None]
+    known = [] if allowed is None else [allowed]
+    # An answer without a word may have been of a kind that nobody here reads.
+    if size and delivered.whole and _in_the_open(wire, reading, request):
+        known.append(size + delivered.dropped_bytes + _MARKERS)
     return least, max(least, reported, min(known)) if known else None
 
 
