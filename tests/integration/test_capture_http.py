@@ -274,7 +274,7 @@ def test_an_answer_that_says_nothing_is_an_unknown_usage_row(
     with httpx.Client(transport=llm_cost.httpx_transport()) as client:
         assert client.post(f"{provider.url}/v1/chat/completions", json=REQUEST).content == body
     (row,) = calls()
-    assert (row.status, row.usage_source, row.total_cost, row.cost_status) == ("ok", "unknown", None, "unknown")
+    assert (row.status, row.usage_source, row.total_cost, row.cost_status) == ("ok", "unknown", None, "estimated")
     assert note in row.receipt["notes"]
 
 
