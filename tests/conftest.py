@@ -6,12 +6,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from flask import Flask
 
 from flask_llm_cost import LLMCost
 from flask_llm_cost.ledger.models import Call
 from flask_llm_cost.testing import ProviderServer
+
+# Speed is measured in benchmarks/; a busy machine fails no test.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
+
 
 MakeApp = Callable[..., tuple[Flask, LLMCost]]
 
