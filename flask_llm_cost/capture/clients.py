@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Any
 
@@ -32,6 +32,26 @@ _HOLDERS = tuple(
     )
 )
 
+# Where the objects of frameworks keep the SDK clients they call through: ``wrap`` goes through to those.
+_SDK_HOLDERS = tuple(
+    map(
+        attrgetter,
+        (
+            "root_client",  # langchain-openai: chat models
+            "root_async_client",
+            "client",  # instructor, pydantic-ai's providers, chat models of other LangChain packages
+            "async_client",
+            "client._client",  # langchain-openai's embeddings keep a part of the SDK client
+            "async_client._client",
+            "_client",  # langchain-anthropic
+            "_async_client",
+            "model._provider.client",  # pydantic-ai: agents
+        ),
+    )
+)
+# pydantic-ai's providers, which change their HTTP client with the event loop.
+_PROVIDER_HOLDERS = tuple(map(attrgetter, ("_provider", "model._provider")))
+
 # The top-level package of a client's class → the provider it talks to, where its host is in no table.
 _PROVIDERS = {
     "openai": "openai",
@@ -59,20 +79,47 @@ def wrap(client: object, watch: Watch, tags: TagsArgument = None) -> None:
     if _is_one(client, ("aiohttp",), ("ClientSession",)):
         _wrap_session(client, SessionRequest(watch, provider="", tags=tags))
         return
-    if is_bedrock(client):
-        _wrap_api_call(client, APICall(watch, tags=tags))
-        return
-    provider = provider_of(client)
-    found = _wrap_coming_sessions(client, SessionRequest(watch, provider=provider, tags=tags))
-    for http_client in _http_clients(client):
-        found = True
-        _wrap_send(http_client, Send(watch, provider=provider, tags=tags))
-    if not found:
+    found = False
+    sends: dict[int, tuple[Any, Send]] = {}
+    for each in _sdk_clients(client):
+        found = _wrap_whole(each, watch, tags) or found
+        provider = provider_of(each)
+        for http_client in _http_clients(each):
+            if provider or id(http_client) not in sends:
+                sends[id(http_client)] = (http_client, Send(watch, provider=provider, tags=tags))
+    for http_client, send in sends.values():
+        _wrap_send(http_client, send)
+        _wrap_coming_clients(client, send)
+    if not (found or sends):
         raise UnknownClientError(
             f"wrap() found no httpx, httpx2, requests, aiohttp or bedrock-runtime client in "
             f"{type(client).__module__}.{type(client).__qualname__}. "
             f"Use llm_cost.instrument(…), or llm_cost.track(…) for calls that go another way."
         )
+
+
+def _wrap_whole(client: Any, watch: Watch, tags: TagsArgument) -> bool:
+    """Watch what is no HTTP client of httpx's kind. Returns whether the client is or has such a thing."""
+    if is_bedrock(client):
+        _wrap_api_call(client, APICall(watch, tags=tags))
+        return True
+    return _wrap_coming_sessions(client, SessionRequest(watch, provider=provider_of(client), tags=tags))
+
+
+def _sdk_clients(client: object) -> Iterator[object]:
+    """The client itself and, where it is a framework's object, what it calls through."""
+    yield client
+    for holder in _SDK_HOLDERS:
+        held = _held(client, holder)
+        if held is not None:
+            yield held
+
+
+def _held(client: object, holder: Callable[[object], Any]) -> Any:
+    try:
+        return holder(client)
+    except AttributeError:
+        return None
 
 
 def provider_of(client: object) -> str:
@@ -93,10 +140,7 @@ def _http_clients(client: object) -> Iterator[Any]:
         yield client
         return
     for holder in _HOLDERS:
-        try:
-            held = holder(client)
-        except AttributeError:
-            continue
+        held = _held(client, holder)
         if _is_http_client(held):
             yield held
 
@@ -156,6 +200,23 @@ def _wrap_coming_sessions(client: object, request: SessionRequest) -> bool:
 
     holder._get_aiohttp_session = _WrappedRequest(current, get)  # noqa: SLF001
     return True
+
+
+def _wrap_coming_clients(client: object, send: Send) -> None:
+    """pydantic-ai's providers make a new HTTP client when they are used on another event loop."""
+    for provider in (client, *(_held(client, holder) for holder in _PROVIDER_HOLDERS)):
+        current = getattr(provider, "_http_client_factory", None)
+        if provider is None or not callable(current):
+            continue
+        if isinstance(current, _WrappedRequest):
+            current = current.__wrapped__
+
+        def make(inner: Any, _holder: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            http_client = inner(*args, **kwargs)
+            _wrap_send(http_client, send)
+            return http_client
+
+        provider._http_client_factory = _WrappedRequest(current, make)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _wrap_api_call(client: BotocoreClient, call: APICall) -> None:

@@ -51,8 +51,24 @@ SDKS = {
     "anthropic": SDK("anthropic", "0.70", ("httpx", "httpx2")),
     "google-genai": SDK("google-genai", "1.40", ("httpx", "httpx2", "aiohttp")),
     "boto3": SDK("botocore", "1.31.57", ("botocore",)),
+    "mistralai": SDK("mistralai", "1.0", ("httpx", "httpx2")),
+    "groq": SDK("groq", "0.30", ("httpx",)),
+    "cohere": SDK("cohere", "5.11", ("httpx",)),
+    "langchain-openai": SDK("langchain-openai", "0.3", ("httpx", "httpx2")),
+    "pydantic-ai": SDK("pydantic-ai-slim", "1.0", ("httpx", "httpx2")),
+    "instructor": SDK("instructor", "1.8", ("httpx", "httpx2")),
+    "litellm": SDK("litellm", "1.70", ("httpx", "aiohttp")),
 }
-ALIASES = {"google": "google-genai", "gemini": "google-genai", "google_genai": "google-genai", "bedrock": "boto3"}
+ALIASES = {
+    "google": "google-genai",
+    "gemini": "google-genai",
+    "google_genai": "google-genai",
+    "bedrock": "boto3",
+    "mistral": "mistralai",
+    "langchain": "langchain-openai",
+    "langchain_openai": "langchain-openai",
+    "pydantic_ai": "pydantic-ai",
+}
 
 
 def names(asked: Iterable[object]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""For tests and demos: a local provider server that speaks the real wire formats of OpenAI, Anthropic and Gemini."""
+"""For tests and demos: a local provider server that speaks the real wire formats of the providers."""
 
 from flask_llm_cost.testing.answer import Answer, plausible_answer
 from flask_llm_cost.testing.formats import reply

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from flask_llm_cost.testing import anthropic, gemini, openai_errors
+from flask_llm_cost.testing import anthropic, cohere, gemini, mistral, openai_errors
 from flask_llm_cost.testing.answer import Answer, plausible_answer, turn
 from flask_llm_cost.testing.anthropic import MESSAGES
+from flask_llm_cost.testing.cohere import COHERE
 from flask_llm_cost.testing.gemini import GENERATE_CONTENT
+from flask_llm_cost.testing.groq import GROQ_CHAT
+from flask_llm_cost.testing.mistral import MISTRAL_CHAT, MISTRAL_EMBEDDINGS
 from flask_llm_cost.testing.openai_chat import CHAT_COMPLETIONS
 from flask_llm_cost.testing.openai_embeddings import EMBEDDINGS
 from flask_llm_cost.testing.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
@@ -18,7 +21,11 @@ from flask_llm_cost.testing.openai_responses import RESPONSES
 from flask_llm_cost.testing.received import Received
 from flask_llm_cost.testing.reply import Refusal, Reply, WireFormat
 
+# In this order: the first one that serves a request answers it.
 WIRE_FORMATS: tuple[WireFormat, ...] = (
+    GROQ_CHAT,
+    MISTRAL_CHAT,
+    MISTRAL_EMBEDDINGS,
     CHAT_COMPLETIONS,
     RESPONSES,
     EMBEDDINGS,
@@ -27,10 +34,18 @@ WIRE_FORMATS: tuple[WireFormat, ...] = (
     TRANSCRIPTIONS,
     SPEECH,
     IMAGES,
+    *COHERE,
 )
 
 _REFUSALS: Mapping[str, Refusal] = MappingProxyType(
-    {"openai": openai_errors.refuse, "anthropic": anthropic.refuse, "gemini": gemini.refuse}
+    {
+        "openai": openai_errors.refuse,
+        "groq": openai_errors.refuse,
+        "anthropic": anthropic.refuse,
+        "gemini": gemini.refuse,
+        "mistral": mistral.refuse,
+        "cohere": cohere.refuse,
+    }
 )
 
 
@@ -42,7 +57,7 @@ def reply(request: Received, answer: Answer | None = None) -> Reply:
     shape of the provider it looks like.
     """
     for wire_format in WIRE_FORMATS:
-        if wire_format.path.match(request.path):
+        if wire_format.serves(request):
             return _answered(wire_format, request, answer)
     if answer is not None and answer.body is not None:
         return _brought(answer)

@@ -83,7 +83,8 @@ def _events(turn: Turn, *, with_usage: bool) -> Iterator[dict[str, object]]:
         yield {**opening, "choices": [], "usage": usage(turn), "obfuscation": new_id("", 11)}
 
 
-def _asked_for_usage(turn: Turn) -> bool:
+def asked_for_usage(turn: Turn) -> bool:
+    """Whether the request asks a stream for its usage."""
     options = turn.request.json.get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True
 
@@ -91,7 +92,7 @@ def _asked_for_usage(turn: Turn) -> bool:
 def _write(turn: Turn) -> Reply:
     if turn.request.json.get("stream") is not True:
         return _whole(turn)
-    events = _events(turn, with_usage=turn.answer.usage and _asked_for_usage(turn))
+    events = _events(turn, with_usage=turn.answer.usage and asked_for_usage(turn))
     frames = [f"data: {compact(event)}\n\n".encode() for event in events]
     if not turn.answer.error_type:
         frames.append(DONE)

@@ -17,14 +17,22 @@ _LARGE = 3072
 _SMALL = 1536
 
 
-def _inputs(asked: object) -> list[str]:
+def texts(turn: Turn, key: str = "input") -> list[str]:
     """One text per vector wanted; token arrays count as the text of their numbers."""
+    asked = turn.request.json.get(key)
     if isinstance(asked, list) and not all(isinstance(item, int) for item in asked):
         return [str(item) for item in asked]
     return [str(asked)]
 
 
-def _vector(text: str, size: int) -> list[float]:
+def prompt_tokens(turn: Turn, key: str = "input") -> int:
+    """What the answer says, or an estimate of each text by itself."""
+    tokens = turn.answer.input_tokens
+    return tokens if tokens is not None else sum(max(1, estimated_tokens(text)) for text in texts(turn, key))
+
+
+def vector(text: str, size: int) -> list[float]:
+    """A vector of length 1."""
     numbers = random.Random(zlib.crc32(text.encode()))  # noqa: S311 - reproducible, not secret
     values = [numbers.gauss(0.0, 1.0) for _ in range(size)]
     length = sum(value * value for value in values) ** 0.5
@@ -40,23 +48,20 @@ def _encoded(vector: list[float], encoding: object) -> list[float] | str:
     return base64.b64encode(floats.tobytes()).decode()
 
 
-def _write(turn: Turn) -> Reply:
-    asked = turn.request.json
-    inputs = _inputs(asked.get("input"))
-    wanted = asked.get("dimensions")
+def vectors(turn: Turn) -> list[dict[str, object]]:
+    """The ``data`` of an answer, in the size and encoding asked for."""
+    wanted, encoding = turn.request.json.get("dimensions"), turn.request.json.get("encoding_format")
     size = wanted if isinstance(wanted, int) else (_LARGE if "large" in turn.model else _SMALL)
-    tokens = turn.answer.input_tokens
-    prompt = tokens if tokens is not None else sum(max(1, estimated_tokens(text)) for text in inputs)
-    data = [
-        {
-            "object": "embedding",
-            "index": index,
-            "embedding": _encoded(_vector(text, size), asked.get("encoding_format")),
-        }
-        for index, text in enumerate(inputs)
+    return [
+        {"object": "embedding", "index": index, "embedding": _encoded(vector(text, size), encoding)}
+        for index, text in enumerate(texts(turn))
     ]
+
+
+def _write(turn: Turn) -> Reply:
+    prompt = prompt_tokens(turn)
     usage = {"usage": {"prompt_tokens": prompt, "total_tokens": prompt}} if turn.answer.usage else {}
-    body = {"object": "list", "data": data, "model": turn.model, **usage}
+    body = {"object": "list", "data": vectors(turn), "model": turn.model, **usage}
     return Reply(turn.answer.status, openai_headers("application/json"), (indented(body),))
 
 

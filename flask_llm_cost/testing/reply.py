@@ -42,14 +42,22 @@ class WireFormat:
     """One API of one provider.
 
     Attributes:
-        provider: "openai", "anthropic" or "gemini".
+        provider: "openai", "anthropic", "gemini", "mistral", "groq" or "cohere".
         path: matches the paths of the API, from their start.
         write: a turn as that API answers it.
+        models: matches the start of its models' names, where another provider has the same path.
     """
 
     provider: str
     path: Pattern[str]
     write: Callable[[Turn], Reply]
+    models: Pattern[str] | None = None
+
+    def serves(self, request: Received) -> bool:
+        """Whether a request is one to this API."""
+        if self.models is not None and not self.models.match(request.model):
+            return False
+        return bool(self.path.match(request.path))
 
 
 Refusal = Callable[[Received, Answer], Reply]

@@ -1,0 +1,88 @@
+"""The mistralai package, version 2 and later."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any
+
+import httpx2
+from mistralai.client import Mistral
+
+from sdk_calls.detours import async_http_client, http_client
+from sdk_calls.optional import OptionalCall
+from sdk_calls.site import QUESTION, Site, seen
+
+MISTRAL_MODEL = "ministral-8b-2512"
+EMBEDDING_MODEL = "mistral-embed"
+
+
+@contextmanager
+def mistral_client(site: Site) -> Iterator[Mistral]:
+    # mistralai leaves clients that it was given open.
+    with http_client(httpx2, site) as given, site.wrap(Mistral(client=given, **options(site))) as client:
+        yield client
+
+
+@asynccontextmanager
+async def async_mistral_client(site: Site) -> AsyncIterator[Mistral]:
+    async with async_http_client(httpx2, site) as given:
+        async with site.wrap(Mistral(async_client=given, **options(site))) as client:
+            yield client
+
+
+def options(site: Site) -> dict[str, str]:
+    return {"api_key": "test"} | ({} if site.real_hosts else {"server_url": site.url})
+
+
+def chat(site: Site) -> Any:
+    with mistral_client(site) as client:
+        return seen(client.chat.complete(model=MISTRAL_MODEL, messages=QUESTION))
+
+
+def chat_stream(site: Site) -> Any:
+    with mistral_client(site) as client, client.chat.stream(model=MISTRAL_MODEL, messages=QUESTION) as stream:
+        return [seen(event) for event in stream]
+
+
+def chat_async(site: Site) -> Any:
+    async def ask() -> Any:
+        async with async_mistral_client(site) as client:
+            return seen(await client.chat.complete_async(model=MISTRAL_MODEL, messages=QUESTION))
+
+    return asyncio.run(ask())
+
+
+def chat_async_stream(site: Site) -> Any:
+    async def ask() -> Any:
+        async with async_mistral_client(site) as client:
+            async with await client.chat.stream_async(model=MISTRAL_MODEL, messages=QUESTION) as stream:
+                return [seen(event) async for event in stream]
+
+    return asyncio.run(ask())
+
+
+def embeddings(site: Site) -> Any:
+    with mistral_client(site) as client:
+        return seen(client.embeddings.create(model=EMBEDDING_MODEL, inputs=["Paris", "London"]))
+
+
+_call = partial(OptionalCall, provider="mistral", sdk="mistralai", http="httpx2")
+_chat = partial(_call, model=MISTRAL_MODEL, asked=MISTRAL_MODEL)
+
+CALLS = (
+    _chat("mistral chat", stream=False, ask=chat),
+    _chat("mistral chat, streamed", stream=True, ask=chat_stream),
+    _chat("mistral chat, async", stream=False, ask=chat_async),
+    _chat("mistral chat, async, streamed", stream=True, ask=chat_async_stream),
+    _call(
+        "mistral embeddings",
+        model=EMBEDDING_MODEL,
+        asked=EMBEDDING_MODEL,
+        stream=False,
+        ask=embeddings,
+        operation="embeddings",
+    ),
+)

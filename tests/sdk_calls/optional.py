@@ -1,0 +1,74 @@
+"""SDKs and frameworks that the tests can do without: each runs where it is installed.
+
+``LLM_COST_REQUIRE_SDKS`` names those that must not be missing: CI has them, in the environments they fit in.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from sdk_calls.site import SDKCall
+
+# What to install → the module here with its calls.
+MODULES = {
+    "mistralai": "mistralai_sdk",
+    "groq": "groq_sdk",
+    "cohere": "cohere_sdk",
+    "langchain-openai": "langchain_openai_sdk",
+    "pydantic-ai": "pydantic_ai_sdk",
+    "instructor": "instructor_sdk",
+    "litellm": "litellm_sdk",
+}
+
+
+@dataclass(frozen=True)
+class OptionalCall(SDKCall):
+    """A call of one of them.
+
+    Attributes:
+        sdk: as ``instrument`` knows it.
+        asked: the model as asked for.
+        http: the HTTP library that sends it.
+        operation: as the ledger is to name it.
+        wrappable: whether there is a client object to wrap.
+    """
+
+    sdk: str
+    asked: str
+    http: str
+    operation: str = "chat"
+    wrappable: bool = True
+
+
+def optional_calls() -> Iterator[Any]:
+    """Every call as a parameter of a test; one that skips, saying why, for each package that is not there."""
+    for name in MODULES:
+        found = module_of(name)
+        if found is None:
+            yield pytest.param(None, id=name, marks=[pytest.mark.sdks, missing(name)])
+        else:
+            yield from (pytest.param(call, id=call.name, marks=pytest.mark.sdks) for call in found.CALLS)
+
+
+def module_of(name: str) -> Any:
+    """A package's module here, ``None`` where the package is not installed.
+
+    Raises:
+        ImportError: it is not installed and ``LLM_COST_REQUIRE_SDKS`` names it.
+    """
+    try:
+        return importlib.import_module(f"sdk_calls.{MODULES[name]}")
+    except ImportError:
+        if name in os.environ.get("LLM_COST_REQUIRE_SDKS", "").split():
+            raise
+        return None
+
+
+def missing(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.skip(reason=f"{name} is not installed: pip install 'flask-llm-cost[sdks]' or {name}")
