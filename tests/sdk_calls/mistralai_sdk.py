@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
-import httpx2
-from mistralai.client import Mistral
+from mistralai.client import Mistral, basesdk
 
 from sdk_calls.detours import async_http_client, http_client
 from sdk_calls.optional import OptionalCall
@@ -18,17 +17,20 @@ from sdk_calls.site import QUESTION, Site, seen
 MISTRAL_MODEL = "ministral-8b-2512"
 EMBEDDING_MODEL = "mistral-embed"
 
+# What the installed version sends through: httpx, and httpx2 since version 3.
+FAMILY: Any = basesdk.httpx
+
 
 @contextmanager
 def mistral_client(site: Site) -> Iterator[Mistral]:
     # mistralai leaves clients that it was given open.
-    with http_client(httpx2, site) as given, site.wrap(Mistral(client=given, **options(site))) as client:
+    with http_client(FAMILY, site) as given, site.wrap(Mistral(client=given, **options(site))) as client:
         yield client
 
 
 @asynccontextmanager
 async def async_mistral_client(site: Site) -> AsyncIterator[Mistral]:
-    async with async_http_client(httpx2, site) as given:
+    async with async_http_client(FAMILY, site) as given:
         async with site.wrap(Mistral(async_client=given, **options(site))) as client:
             yield client
 
@@ -69,7 +71,7 @@ def embeddings(site: Site) -> Any:
         return seen(client.embeddings.create(model=EMBEDDING_MODEL, inputs=["Paris", "London"]))
 
 
-_call = partial(OptionalCall, provider="mistral", sdk="mistralai", http="httpx2")
+_call = partial(OptionalCall, provider="mistral", sdk="mistralai", http=FAMILY.__name__)
 _chat = partial(_call, model=MISTRAL_MODEL, asked=MISTRAL_MODEL)
 
 CALLS = (

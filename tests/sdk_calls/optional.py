@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,24 +35,24 @@ class OptionalCall(SDKCall):
         asked: the model as asked for.
         http: the HTTP library that sends it.
         operation: as the ledger is to name it.
-        wrappable: whether there is a client object to wrap.
     """
 
     sdk: str
     asked: str
     http: str
     operation: str = "chat"
-    wrappable: bool = True
 
 
-def optional_calls() -> Iterator[Any]:
-    """Every call as a parameter of a test; one that skips, saying why, for each package that is not there."""
-    for name in MODULES:
-        found = module_of(name)
-        if found is None:
-            yield pytest.param(None, id=name, marks=[pytest.mark.sdks, missing(name)])
+def optional_calls(*names: str) -> list[Any]:
+    """Every call of these packages as a parameter of a test; for one that is not there, one that skips, saying why."""
+    found: list[Any] = []
+    for name in names:
+        module = module_of(name)
+        if module is None:
+            found.append(pytest.param(None, id=name, marks=(pytest.mark.sdks, missing(name))))
         else:
-            yield from (pytest.param(call, id=call.name, marks=pytest.mark.sdks) for call in found.CALLS)
+            found += [pytest.param(call, id=call.name, marks=pytest.mark.sdks) for call in module.CALLS]
+    return found
 
 
 def module_of(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -32,14 +33,19 @@ def ask(site: Site, make: Callable[[OpenAIProvider], Agent[None, str]], run: Cal
 
 async def run_agent(agent: Agent[None, str]) -> Any:
     result = await agent.run(QUESTION)
-    usage = result.usage
+    usage = used(result)
     return [result.output, usage.input_tokens, usage.cache_read_tokens, usage.output_tokens, usage.details]
 
 
 async def stream_agent(agent: Agent[None, str]) -> Any:
     async with agent.run_stream(QUESTION) as stream:
         pieces = [piece async for piece in stream.stream_text(delta=True, debounce_by=None)]
-        return [pieces, stream.usage.input_tokens, stream.usage.output_tokens]
+        return [pieces, used(stream).input_tokens, used(stream).output_tokens]
+
+
+def used(result: Any) -> Any:
+    """A result's usage: a method in version 1, an attribute since."""
+    return result.usage() if inspect.ismethod(result.usage) else result.usage
 
 
 def by_agent(site: Site) -> Any:
