@@ -216,7 +216,7 @@ def _wrap_coming_clients(client: object, send: Send) -> None:
             _wrap_send(http_client, send)
             return http_client
 
-        provider._http_client_factory = _WrappedRequest(current, make)  # type: ignore[attr-defined]  # noqa: SLF001
+        provider._http_client_factory = _WrappedRequest(current, make)  # noqa: SLF001
 
 
 def _wrap_api_call(client: BotocoreClient, call: APICall) -> None:

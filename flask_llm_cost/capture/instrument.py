@@ -56,8 +56,8 @@ SDKS = {
     "cohere": SDK("cohere", "5.15", ("httpx",)),
     "langchain-openai": SDK("langchain-openai", "1.0", ("httpx", "httpx2")),
     "pydantic-ai": SDK("pydantic-ai-slim", "1.0", ("httpx", "httpx2")),
-    "instructor": SDK("instructor", "1.8", ("httpx", "httpx2")),
-    "litellm": SDK("litellm", "1.70", ("httpx", "aiohttp")),
+    "instructor": SDK("instructor", "1.13", ("httpx", "httpx2")),
+    "litellm": SDK("litellm", "1.80", ("httpx", "aiohttp")),
 }
 ALIASES = {
     "google": "google-genai",

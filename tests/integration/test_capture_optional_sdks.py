@@ -46,7 +46,7 @@ RATES = {
     "command-a-03-2025": (Decimal("2.5"), Decimal(0), Decimal(10)),
     "embed-v4.0": (Decimal("0.12"), Decimal(0), Decimal(0)),
 }
-WITH_CLIENTS = ("mistralai", "groq", "cohere", "langchain-openai", "pydantic-ai", "instructor")
+WITH_CLIENTS = ("openai<3", "mistralai", "groq", "cohere", "langchain-openai", "pydantic-ai", "instructor")
 HOSTS = {
     "openai": "api.openai.com",
     "mistral": "api.mistral.ai",
@@ -114,7 +114,7 @@ def assert_recorded(call: OptionalCall, llm_cost: LLMCost, host: str) -> None:
 def test_a_call_is_one_exact_row_and_the_app_sees_what_it_always_saw(
     call: OptionalCall, way: str, llm_cost: LLMCost, provider: ProviderServer
 ) -> None:
-    """Covers P-CAP-01."""
+    """Covers P-CAP-01, P-SDK-01."""
     provider.next(ANSWER, ANSWER)
     without_us = call.ask(Site(provider.url, real_hosts=way == "instrument"))
     assert ledger_of(llm_cost) == []

@@ -33,7 +33,9 @@ def chat(site: Site) -> Any:
 
 def chat_stream(site: Site) -> Any:
     with groq_client(site) as client:
-        return [seen(chunk) for chunk in client.chat.completions.create(model=GROQ_MODEL, messages=QUESTION, stream=True)]
+        return [
+            seen(chunk) for chunk in client.chat.completions.create(model=GROQ_MODEL, messages=QUESTION, stream=True)
+        ]
 
 
 def chat_raw(site: Site) -> Any:

@@ -16,6 +16,7 @@ from sdk_calls.site import SDKCall
 
 # What to install → the module here with its calls.
 MODULES = {
+    "openai<3": "openai2_sdk",
     "mistralai": "mistralai_sdk",
     "groq": "groq_sdk",
     "cohere": "cohere_sdk",
@@ -70,4 +71,4 @@ def module_of(name: str) -> Any:
 
 
 def missing(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.skip(reason=f"{name} is not installed: pip install 'flask-llm-cost[sdks]' or {name}")
+    return pytest.mark.skip(reason=f"{name} is not installed: pip install '{name}'")
