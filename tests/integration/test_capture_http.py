@@ -318,7 +318,7 @@ def test_something_without_an_http_client_is_refused(llm_cost: LLMCost) -> None:
     ("names", "message"),
     [
         (("opnai",), "'opnai' is not known"),
-        (("mistralai",), "'mistralai' is not known"),
+        (("langchian",), "'langchian' is not known"),
         ((3,), "3 is not a text"),
     ],
 )

@@ -195,3 +195,49 @@ def test_long_prompts_are_cached_as_each_provider_caches() -> None:
 def test_an_answer_that_cannot_be_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=f"Answer.*{next(reversed(wrong)).split('_')[0]}|at least|part of"):
         Answer(**wrong)  # type: ignore[arg-type]
+
+
+ANSWER = Answer(
+    input_tokens=100, cache_read_input_tokens=20, output_tokens=30, hidden_output_tokens=5, response_id="id-of-ours"
+)
+OTHERS = [
+    ("https://api.mistral.ai", "/v1/chat/completions", "ministral-8b-2512", {}, (100, 20, 30, 0)),
+    ("https://api.mistral.ai", "/v1/chat/completions", "ministral-8b-2512", {"stream": True}, (100, 20, 30, 0)),
+    ("https://api.mistral.ai", "/v1/embeddings", "mistral-embed", {"input": ["Hi"]}, (100, 0, 0, 0)),
+    ("https://api.groq.com", "/openai/v1/chat/completions", "openai/gpt-oss-20b", {}, (100, 20, 30, 5)),
+    ("https://api.groq.com", "/openai/v1/chat/completions", "openai/gpt-oss-20b", {"stream": True}, (100, 20, 30, 5)),
+    ("https://api.cohere.com", "/v2/chat", "command-a-03-2025", {}, (120, 0, 30, 0)),
+    ("https://api.cohere.com", "/v2/chat", "command-a-03-2025", {"stream": True}, (120, 0, 30, 0)),
+    ("https://api.cohere.com", "/v2/embed", "embed-v4.0", {"texts": ["Hi"]}, (100, 0, 0, 0)),
+]
+
+
+@pytest.mark.parametrize(("host", "path", "model", "more", "wanted"), OTHERS)
+def test_mistral_groq_and_cohere_answer_the_programmed_counts_in_their_own_words(
+    host: str, path: str, model: str, more: dict[str, object], wanted: tuple[int, int, int, int]
+) -> None:
+    """Streams report usage without being asked. Cohere bills nothing apart; Mistral does not tell reasoning."""
+    reading = read(host, path, {"model": model, **more}, ANSWER)
+    assert reading.status == "ok"
+    assert (
+        reading.input_tokens,
+        reading.cache_read_input_tokens,
+        reading.output_tokens,
+        reading.hidden_output_tokens,
+    ) == wanted
+    assert reading.provider == host.split(".")[1]
+    assert reading.usage_source == ("stream_final" if more.get("stream") else "response")
+
+
+@pytest.mark.parametrize(("documents", "units"), [(1, 1), (100, 1), (101, 2)])
+def test_a_rerank_is_billed_in_search_units_of_a_hundred_documents(documents: int, units: int) -> None:
+    asked = {"model": "rerank-v3.5", "query": "Which?", "documents": ["text"] * documents}
+    assert dict(read("https://api.cohere.com", "/v2/rerank", asked, ANSWER).usage) == {"request": units}
+
+
+@pytest.mark.parametrize("path", ["/v2/chat", "/v1/chat/completions"])
+def test_cohere_and_mistral_refuse_in_a_shape_of_their_own(path: str) -> None:
+    refused = reply(Received.post(path, {"model": "mistral-small-latest"}), Answer(status=429, error_message="Slower."))
+    said = json.loads(refused.body)
+    assert (refused.status, refused.headers["retry-after"], said["message"]) == (429, "1", "Slower.")
+    assert "error" not in said
