@@ -214,8 +214,9 @@ class Reading:
 
     def _sum(self, family: str) -> int:
         total: Quantity = 0
-        for usage in (self.usage, *(other.usage for other in self.extra)):
+        part = f"{family}."
+        for usage in (self.usage, *(other.usage for other in self.extra)) if self.extra else (self.usage,):
             for name, count in usage.items():
-                if name.partition(".")[0] == family:
+                if name == family or name.startswith(part):
                     total += count
         return int(total)

@@ -10,10 +10,10 @@ import contextlib
 import zlib
 from collections.abc import Callable
 
-# A text stream: 128 KB at the most while it runs. One JSON document: up to 4 MB, to be parsed whole.
-SSE_LIMIT, JSON_LIMIT = 128 * 1024, 4 * 1024 * 1024
-_HEAD = 16 * 1024
-_SSE_TAIL, _JSON_TAIL = 48 * 1024, 256 * 1024
+# A text stream: little enough for ten thousand open ones. One JSON document: up to 4 MB, to be parsed whole.
+SSE_LIMIT, JSON_LIMIT = 50 * 1024, 4 * 1024 * 1024
+_HEAD = 8 * 1024
+_SSE_TAIL, _JSON_TAIL = 40 * 1024, 256 * 1024
 _PIECE = 1024
 
 Decoder = Callable[[bytes], bytes]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from re import Pattern
+from typing import NamedTuple
 
 from flask_llm_cost.providers.fields import JSON
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event.
+class Event(NamedTuple):
+    """One event. A named tuple: a long stream has thousands, and a frozen dataclass takes four times as long to make.
 
     Attributes:
         name: the SSE event name.

@@ -96,11 +96,11 @@ def _numbers(value: object, depth: int) -> object:
     """The numbers in ``value``, ``None`` where there are none."""
     if isinstance(value, bool) or depth == 0:
         return None
+    if isinstance(value, int):
+        return value if abs(value) < _IMPLAUSIBLE else None
     if isinstance(value, Mapping):
         pairs = {str(name): _numbers(entry, depth - 1) for name, entry in value.items()}
         return {name: entry for name, entry in pairs.items() if entry is not None} or None
     if isinstance(value, list):
         return [entry for each in value[:_RAW_LENGTH] if (entry := _numbers(each, depth - 1)) is not None] or None
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, int) and abs(value) < _IMPLAUSIBLE else None
+    return value if isinstance(value, float) and math.isfinite(value) else None

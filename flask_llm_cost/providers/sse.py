@@ -16,6 +16,7 @@ _BLANKS = b" \t\r\n"
 _ARRAY_SPACE = " \t\r\n,"
 
 _decoder = json.JSONDecoder()
+_event = tuple.__new__
 
 
 def events_of(body: bytes) -> list[Event]:
@@ -36,15 +37,19 @@ def _server_sent(content: bytes) -> list[Event]:
     data: list[bytes] = []
     # A final event is one even where no blank line follows it.
     for line in (*content.split(b"\n"), b""):
-        field, _, value = line.partition(b":")
-        if field == b"data":
-            data.append(value.removeprefix(b" "))
-        elif field == b"event":
-            name = value.removeprefix(b" ").decode("utf-8", "replace")
+        if line.startswith(b"data: "):
+            data.append(line[6:])
         elif not line:
             if data:
-                events.append(Event(name, b"\n".join(data)))
-            name, data = None, []
+                events.append(_event(Event, (name, data[0] if len(data) == 1 else b"\n".join(data), None)))
+                data = []
+            name = None
+        else:
+            field, _, value = line.partition(b":")
+            if field == b"data":
+                data.append(value)
+            elif field == b"event":
+                name = value.removeprefix(b" ").decode("utf-8", "replace")
     return events
 
 

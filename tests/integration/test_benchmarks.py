@@ -1,0 +1,42 @@
+"""The benchmarks run: tiny sizes, whole programs. What they measure is for people to read, not for tests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def figures_of(program: str, *options: str, folder: Path) -> dict[str, Any]:
+    written = folder / "figures.json"
+    command = [sys.executable, f"benchmarks/{program}.py", *options, "--json", str(written)]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures: dict[str, Any] = json.loads(written.read_text())
+    return figures
+
+
+def test_capture_measures_every_line_for_nobody_and_for_us(tmp_path: Path) -> None:
+    figures = figures_of("capture", "--rounds", "1", "--chunks", "100", "--only", "none,ours", folder=tmp_path)
+    lines = {"call", "unmatched", "chunk", "stream_end", "memory"}
+    assert {name: set(of) for name, of in figures["contenders"].items()} == {"none": lines, "ours": lines}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is read from /proc")
+def test_memory_holds_streams_open_and_every_one_is_recorded(tmp_path: Path) -> None:
+    figures = figures_of("memory", "--streams", "3", "--chunks", "3", folder=tmp_path)
+    assert {name: side["recorded"] for name, side in figures["sides"].items()} == {"none": 0, "ours": 4}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is read from /proc")
+def test_soak_keeps_every_call_of_its_mix(tmp_path: Path) -> None:
+    figures = figures_of("soak", "--calls", "400", folder=tmp_path)
+    assert [check["calls"] for check in figures["checks"]] == list(range(40, 401, 40))
+    assert figures["faults"] == []
