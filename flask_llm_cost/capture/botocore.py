@@ -46,15 +46,20 @@ class APICall:
         exchange = self._begin(client, *args, **kwargs)
         if exchange is None:
             return make(*args, **kwargs)
-        with sending(exchange):
-            try:
-                parsed = make(*args, **kwargs)
-            except Exception as error:
-                with guarded(exchange):
-                    _refused(exchange, error)
-                raise
+        attempts = Attempts(exchange)
         with guarded(exchange):
-            _follow(exchange, parsed)
+            attempts.listen(client)
+        token = _making.set(attempts)
+        try:
+            with sending(exchange):
+                parsed = make(*args, **kwargs)
+        except BaseException as error:
+            attempts.failed(error)
+            raise
+        finally:
+            _making.reset(token)
+        with guarded(attempts.current):
+            _follow(attempts.current, parsed)
         return parsed
 
     def _begin(

@@ -99,6 +99,14 @@ class Exchange:
         self.body: BoundedBody | None = None
         self.question: stream_usage.Question | None = None
 
+    def again(self) -> Exchange:
+        """The next attempt at the same request, from now on."""
+        return Exchange(self._state, self._route, host=self._host, target=self._target, tags=self._tags)
+
+    def leave(self) -> None:
+        """Nothing was sent after all: nothing to record."""
+        self._finished = True
+
     def add_tags(self, tags: Mapping[str, str]) -> None:
         """Tags of an inner layer that sees the same call: more specific than what is there."""
         self._tags = tagging.merge(self._tags, tags)

@@ -2,12 +2,14 @@
 
 The send functions are patched once per process, after their library is imported (nothing is imported
 just to be patched); the apps that asked are kept beside the patch. An SDK's name adds its contract:
-installed, new enough, and sitting on a library that is watched.
+installed, new enough, and sitting on a library that is watched, by what its package says it needs. A library
+adds its own: the function to patch is there.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -17,6 +19,8 @@ from typing import Any
 from weakref import ReferenceType, ref
 
 import wrapt
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from flask_llm_cost.capture.aiohttp import SessionRequest
@@ -26,6 +30,8 @@ from flask_llm_cost.capture.httpx import Send
 from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.errors import ConfigurationError
 from flask_llm_cost.state import State
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +137,11 @@ def check(name: str) -> tuple[str, ...]:
         raise ConfigurationError(
             f"instrument({name!r}): {sdk.distribution} {version} is installed; {sdk.minimum} or newer is needed."
         )
+    if not _rests_on(sdk.distribution, sdk.libraries):
+        raise ConfigurationError(
+            f"instrument({name!r}): {sdk.distribution} {version} requires none of {', '.join(sdk.libraries)}: "
+            f"what it sends would not be seen. Use a version that does, or leave {name!r} out and use llm_cost.track()."
+        )
     if not any(importlib.util.find_spec(library) for library in sdk.libraries):
         raise ConfigurationError(f"instrument({name!r}): none of {', '.join(sdk.libraries)} is installed.")
     return sdk.libraries
@@ -141,6 +152,30 @@ def _version(distribution: str) -> Version | None:
         return Version(metadata.version(distribution))
     except (metadata.PackageNotFoundError, InvalidVersion):
         return None
+
+
+def _rests_on(distribution: str, libraries: tuple[str, ...]) -> bool:
+    """Whether a package needs one of the libraries, itself or through what it needs. Nothing is imported."""
+    known, waiting = set(), [distribution]
+    while waiting:
+        name = waiting.pop(0)
+        if name in libraries:
+            return True
+        if name not in known:
+            known.add(name)
+            waiting += _needs(name)
+    return False
+
+
+def _needs(distribution: str) -> list[str]:
+    """What a package needs here, without its extras; nothing for one that is not installed."""
+    try:
+        needed = [Requirement(line) for line in metadata.requires(distribution) or ()]
+    except metadata.PackageNotFoundError:
+        return []
+    return [
+        canonicalize_name(each.name) for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})
+    ]
 
 
 class Patches:
@@ -174,15 +209,15 @@ class Patches:
         library = module.__name__.partition(".")[0]
         chooser = Watch(lambda: self._resolve(library))
         if library == "requests":
-            _patch_once(module.Session, SessionSend(chooser))
+            _patch_once(module, "Session", SessionSend(chooser))
         elif library == "aiohttp":
-            _patch_once(module.ClientSession, SessionRequest(chooser), "_request")
+            _patch_once(module, "ClientSession", SessionRequest(chooser), "_request")
         elif library == "botocore":
-            _patch_once(module.BaseClient, APICall(chooser), "_make_api_call")
+            _patch_once(module, "BaseClient", APICall(chooser), "_make_api_call")
         else:
             send = Send(chooser)
-            _patch_once(module.Client, send.sync)
-            _patch_once(module.AsyncClient, send.asynchronous)
+            _patch_once(module, "Client", send.sync)
+            _patch_once(module, "AsyncClient", send.asynchronous)
 
     def _resolve(self, library: str) -> State | None:
         """The one app whose call this is. Outside an app context with several apps watching, nobody can tell."""
@@ -204,7 +239,13 @@ class _PatchedSend(wrapt.FunctionWrapper[Any, Any]):
     """Marks a send function as patched."""
 
 
-def _patch_once(owner: Any, wrapper: Callable[..., Any], name: str = "send") -> None:
+def _patch_once(module: Any, owner_name: str, wrapper: Callable[..., Any], name: str = "send") -> None:
+    owner = getattr(module, owner_name, None)
+    if not callable(getattr(owner, name, None)):
+        raise ConfigurationError(
+            f"instrument(): {module.__name__}.{owner_name} has no {name}(): "
+            f"this version of {module.__name__} cannot be watched."
+        )
     # Looked up on the class itself: httpx2 may be imported under the name of httpx.
     if not isinstance(vars(owner).get(name), _PatchedSend):
         setattr(owner, name, _PatchedSend(vars(owner)[name], wrapper))
@@ -215,4 +256,12 @@ def _when_imported(library: str, patch: Callable[[Any], None]) -> None:
     if module in sys.modules:
         patch(sys.modules[module])
     elif importlib.util.find_spec(library) is not None:
-        wrapt.register_post_import_hook(patch, module)
+        wrapt.register_post_import_hook(lambda imported: _patch_late(patch, imported), module)
+
+
+def _patch_late(patch: Callable[[Any], None], module: Any) -> None:
+    """The app is importing the library: too late to stop its start-up, and its import must not fail for us."""
+    try:
+        patch(module)
+    except ConfigurationError as error:
+        log.error("%s Its calls are not recorded.", error)  # noqa: TRY400 - the message says it all

@@ -224,7 +224,7 @@ def _streamed(route: Route, asked: Asked, folded: Folded, content: bytes, comple
         if recovered is not None:
             body, notes = {**body, route.wire.usage_key: recovered}, (RECOVERED,)
     answer = route.wire.read(body, asked)
-    whole = folded.final or (complete and not route.wire.must_end)
+    whole = folded.final or (complete and not route.wire.must_end and "error" not in body)
     source: UsageSource = "unknown" if not answer.usage else "stream_final" if whole else "partial"
     ended = whole or "error" in body
     return _reading(

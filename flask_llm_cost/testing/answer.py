@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+from flask_llm_cost.testing.encodings import Encoding
 from flask_llm_cost.testing.received import Received
 from flask_llm_cost.testing.snapshots import snapshot_of
 
@@ -52,7 +53,8 @@ class Answer:
         cut_after: ends the body after so many chunks (0: right after the headers).
         cut: how: "drop" closes the connection in the middle of the body, "end" ends the body properly.
         hang_up: closes the connection without any answer.
-        gzip: compresses the body.
+        gzip: compresses the body; the same as ``encoding="gzip"``.
+        encoding: compresses the body: "gzip", "br" or "zstd".
 
     Raises:
         ValueError: a count is negative, or a part is larger than its whole.
@@ -89,6 +91,7 @@ class Answer:
     cut: Literal["drop", "end"] = "drop"
     hang_up: bool = False
     gzip: bool = False
+    encoding: Encoding | None = None
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -100,6 +103,10 @@ class Answer:
         self._check_part("cache_write_1h_input_tokens", "cache_write_input_tokens")
         self._check_part("hidden_output_tokens", "output_tokens")
         self._check_part("input_audio_tokens", "input_tokens", beside=self.input_image_tokens)
+
+    @property
+    def content_encoding(self) -> Encoding | None:
+        return "gzip" if self.gzip else self.encoding
 
     def _check_part(self, part: str, whole: str, beside: int = 0) -> None:
         limit = getattr(self, whole)

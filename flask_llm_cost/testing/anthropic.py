@@ -79,13 +79,13 @@ def _stop_reason(turn: Turn) -> str:
     return "end_turn" if turn.answer.finish == "stop" else "max_tokens"
 
 
-def _whole(turn: Turn) -> Reply:
+def message(turn: Turn) -> JSONObject:
+    """A whole answer."""
     content: list[JSONObject] = [{"type": "text", "text": turn.text}]
     if turn.answer.hidden_output_tokens:
         content.insert(0, {"type": "thinking", "thinking": _THINKING, "signature": _SIGNATURE})
     usage = {**_input_usage(turn), **_output_usage(turn), **_served(turn)}
-    body = compact(_message(turn, content, _stop_reason(turn), usage)).encode()
-    return Reply(turn.answer.status, _headers("application/json"), (body,))
+    return _message(turn, content, _stop_reason(turn), usage)
 
 
 def _block(index: int, empty: JSONObject, deltas: list[JSONObject]) -> Iterator[JSONObject]:
@@ -95,7 +95,8 @@ def _block(index: int, empty: JSONObject, deltas: list[JSONObject]) -> Iterator[
     yield {"type": "content_block_stop", "index": index}
 
 
-def _events(turn: Turn) -> Iterator[JSONObject]:
+def events(turn: Turn) -> Iterator[JSONObject]:
+    """An answer as the events of a stream."""
     start = {**_input_usage(turn), "output_tokens": min(1, turn.output_tokens), **_served(turn)}
     yield {"type": "message_start", "message": _message(turn, [], None, start)}
     yield {"type": "ping"}
@@ -126,8 +127,9 @@ def _frame(event: JSONObject) -> bytes:
 
 def _write(turn: Turn) -> Reply:
     if turn.request.json.get("stream") is not True:
-        return _whole(turn)
-    frames = tuple(_frame(event) for event in _events(turn))
+        body = compact(message(turn)).encode()
+        return Reply(turn.answer.status, _headers("application/json"), (body,))
+    frames = tuple(_frame(event) for event in events(turn))
     return Reply(200, _headers("text/event-stream; charset=utf-8"), frames, streamed=True)
 
 
@@ -154,4 +156,15 @@ def refuse(request: Received, answer: Answer) -> Reply:
     return Reply(answer.status, headers, (compact(body).encode(),))
 
 
-MESSAGES = WireFormat("anthropic", re.compile(r"/(?:.+/)?v1/messages$"), _write)
+def _count(turn: Turn) -> Reply:
+    body = compact({"input_tokens": turn.all_input_tokens}).encode()
+    return Reply(turn.answer.status, _headers("application/json"), (body,))
+
+
+# Also on Vertex, by the model in the path.
+MESSAGES = WireFormat(
+    "anthropic",
+    re.compile(r"/(?:.+/)?(?:v1/messages|publishers/anthropic/models/[^/:]+:(?:rawPredict|streamRawPredict))$"),
+    _write,
+)
+COUNT_TOKENS = WireFormat("anthropic", re.compile(r"/(?:.+/)?v1/messages/count_tokens$"), _count)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from flask_llm_cost.testing.answer import Answer
+from flask_llm_cost.testing.encodings import packed
 from flask_llm_cost.testing.received import Received
 from flask_llm_cost.testing.reply import Reply
 
 if TYPE_CHECKING:
     from flask_llm_cost.testing.server import Listener
-
-_GZIP_FRAME = 31  # zlib's window bits for a gzip header and the largest window
 
 
 class Connection(BaseHTTPRequestHandler):
@@ -54,8 +52,8 @@ class Connection(BaseHTTPRequestHandler):
         self.send_response(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
-        if answer.gzip:
-            self.send_header("content-encoding", "gzip")
+        if answer.content_encoding:
+            self.send_header("content-encoding", answer.content_encoding)
         if whole is None:
             self.send_header("transfer-encoding", "chunked")
         else:
@@ -92,19 +90,11 @@ class Connection(BaseHTTPRequestHandler):
 
 def _chunks(answer: Answer, reply: Reply) -> Iterator[bytes]:
     """What goes over the wire: a chunk per frame, compressed and re-cut as the answer says."""
-    frames = _zipped(reply.frames) if answer.gzip else iter(reply.frames)
+    encoding = answer.content_encoding
+    frames = packed(reply.frames, encoding) if encoding else iter(reply.frames)
     if answer.chunk_bytes is None or not reply.streamed:
         return frames
     return _sliced(b"".join(frames), answer.chunk_bytes)
-
-
-def _zipped(frames: Iterable[bytes]) -> Iterator[bytes]:
-    """Each frame can be inflated as soon as it arrives, as a streaming server flushes."""
-    packer = zlib.compressobj(wbits=_GZIP_FRAME)
-    *before, last = frames
-    for frame in before:
-        yield packer.compress(frame) + packer.flush(zlib.Z_SYNC_FLUSH)
-    yield packer.compress(last) + packer.flush()
 
 
 def _sliced(data: bytes, size: int) -> Iterator[bytes]:

@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from flask_llm_cost.testing import anthropic, cohere, gemini, mistral, openai_errors
+from flask_llm_cost.testing import anthropic, bedrock, cohere, gemini, mistral, openai_errors
 from flask_llm_cost.testing.answer import Answer, plausible_answer, turn
 from flask_llm_cost.testing.anthropic import MESSAGES
 from flask_llm_cost.testing.cohere import COHERE
+from flask_llm_cost.testing.bedrock import MODELS
 from flask_llm_cost.testing.gemini import GENERATE_CONTENT
 from flask_llm_cost.testing.groq import GROQ_CHAT
 from flask_llm_cost.testing.mistral import MISTRAL_CHAT, MISTRAL_EMBEDDINGS
 from flask_llm_cost.testing.openai_chat import CHAT_COMPLETIONS
 from flask_llm_cost.testing.openai_embeddings import EMBEDDINGS
 from flask_llm_cost.testing.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
+from flask_llm_cost.testing.openai_plain import COMPLETIONS, MODERATIONS
 from flask_llm_cost.testing.openai_responses import RESPONSES
 from flask_llm_cost.testing.received import Received
 from flask_llm_cost.testing.reply import Refusal, Reply, WireFormat
@@ -29,8 +31,13 @@ WIRE_FORMATS: tuple[WireFormat, ...] = (
     CHAT_COMPLETIONS,
     RESPONSES,
     EMBEDDINGS,
+    COMPLETIONS,
+    MODERATIONS,
     MESSAGES,
+    anthropic.COUNT_TOKENS,
     GENERATE_CONTENT,
+    gemini.COUNT_TOKENS,
+    MODELS,
     TRANSCRIPTIONS,
     SPEECH,
     IMAGES,
@@ -43,6 +50,7 @@ _REFUSALS: Mapping[str, Refusal] = MappingProxyType(
         "groq": openai_errors.refuse,
         "anthropic": anthropic.refuse,
         "gemini": gemini.refuse,
+        "bedrock": bedrock.refuse,
         "mistral": mistral.refuse,
         "cohere": cohere.refuse,
     }

@@ -132,3 +132,11 @@ def refuse(request: Received, answer: Answer) -> Reply:
 GENERATE_CONTENT = WireFormat(
     "gemini", re.compile(r"/(?:.+/)?models/[^/:]+:(?:generateContent|streamGenerateContent)$"), _write
 )
+
+
+def _count(turn: Turn) -> Reply:
+    body = indented({"totalTokens": turn.all_input_tokens})
+    return Reply(turn.answer.status, _headers("application/json; charset=UTF-8"), (body,))
+
+
+COUNT_TOKENS = WireFormat("gemini", re.compile(r"/(?:.+/)?models/[^/:]+:countTokens$"), _count)

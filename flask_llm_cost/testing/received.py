@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from flask_llm_cost.providers.multipart import form_fields
 
@@ -17,7 +17,7 @@ SECRET_QUERY_KEYS = frozenset({"key", "access_token", "api_key", "api-key"})
 
 _PROSE = frozenset({"text", "content", "input", "instructions", "system", "contents", "messages", "parts"})
 _PROSE |= {"systemInstruction", "system_instruction", "prompt"}
-_MODEL_IN_PATH = re.compile(r"/models/([^/:]+):")
+_MODEL_IN_PATH = re.compile(r"/models/([^/:]+):|/model/(.+)/[^/]+$|/deployments/([^/]+)/")
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -62,9 +62,9 @@ class Received:
 
     @property
     def model(self) -> str:
-        """The model asked for, in the path as Gemini has it or in the body; "" where none is named."""
+        """The model asked for, in the path (Gemini, Bedrock, Azure) or in the body; "" where none is named."""
         if in_path := _MODEL_IN_PATH.search(self.path):
-            return in_path[1]
+            return unquote(next(filter(None, in_path.groups())))
         named = self.json.get("model") or self.form.get("model")
         return named if isinstance(named, str) else ""
 

@@ -101,6 +101,11 @@ class ProviderServer:
         with self._lock:
             self._queue.extend(answers)
 
+    def forget(self) -> None:
+        """Drop the queued answers that nobody asked for."""
+        with self._lock:
+            self._queue.clear()
+
     def respond(self, responder: Responder | None) -> None:
         """Ask ``responder`` for the answer to each request that finds the queue empty.
 

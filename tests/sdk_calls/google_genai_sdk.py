@@ -1,25 +1,35 @@
-"""The google-genai package, on the Gemini API."""
+"""The google-genai package, on the Gemini API and on Vertex."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx2
 from google import genai
+from google.auth.credentials import AnonymousCredentials
 
 from sdk_calls.site import AsyncDetour, Detour, SDKCall, Site, seen
 
 GEMINI_MODEL = "gemini-2.5-flash"
 _SNAPSHOT = ("gemini", GEMINI_MODEL)
+_ASKED: dict[str, Any] = {"model": GEMINI_MODEL, "contents": "What is the capital of France?"}
+
+
+def _options(site: Site) -> dict[str, Any]:
+    # attempts=1 also keeps google-genai from waiting for seconds before its own retry of a broken connection.
+    retries = genai.types.HttpRetryOptions(
+        attempts=site.retries + 1, initial_delay=0.001, max_delay=0.001, jitter=0.001
+    )
+    timeout = {} if site.timeout_s is None else {"timeout": round(site.timeout_s * 1000)}
+    return {"base_url": site.url, "retry_options": retries, **timeout}
 
 
 @contextmanager
 def gemini_client(site: Site) -> Iterator[genai.Client]:
     if not site.real_hosts:
-        with site.wrap(genai.Client(api_key="test", http_options={"base_url": site.url})) as client:
+        with site.wrap(genai.Client(api_key="test", http_options=_options(site))) as client:
             yield client
         return
     # google-genai leaves clients that it was given open.
@@ -32,7 +42,7 @@ def gemini_client(site: Site) -> Iterator[genai.Client]:
 @asynccontextmanager
 async def async_gemini_client(site: Site) -> AsyncIterator[genai.client.AsyncClient]:
     if not site.real_hosts:
-        with site.wrap(genai.Client(api_key="test", http_options={"base_url": site.url})) as client:
+        with site.wrap(genai.Client(api_key="test", http_options=_options(site))) as client:
             async with client.aio as asynchronous:
                 yield asynchronous
         return
@@ -43,37 +53,95 @@ async def async_gemini_client(site: Site) -> AsyncIterator[genai.client.AsyncCli
                 yield asynchronous
 
 
-def gemini(site: Site) -> Any:
-    with gemini_client(site) as client:
-        return seen(client.models.generate_content(model=GEMINI_MODEL, contents="What is the capital of France?"))
+@contextmanager
+def _vertex(site: Site) -> Iterator[genai.Client]:
+    credentials: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    credentials.token = "test"
+    options = {"project": "test", "location": "us-central1", "credentials": credentials}
+    with site.wrap(genai.Client(vertexai=True, **options, http_options=_options(site))) as client:
+        yield client
 
 
-def gemini_stream(site: Site) -> Any:
-    with gemini_client(site) as client:
-        stream = client.models.generate_content_stream(model=GEMINI_MODEL, contents="What is the capital of France?")
-        return [seen(chunk) for chunk in stream]
+@asynccontextmanager
+async def _async_vertex(site: Site) -> AsyncIterator[genai.client.AsyncClient]:
+    with _vertex(site) as client:
+        async with client.aio as asynchronous:
+            yield asynchronous
 
 
-def gemini_async(site: Site) -> Any:
-    async def ask() -> Any:
-        async with async_gemini_client(site) as client:
-            return seen(await client.models.generate_content(model=GEMINI_MODEL, contents="What is it?"))
+def _sync(ask: Callable[[Site, Any], Any], client: Callable[[Site], Any] = gemini_client) -> Callable[[Site], Any]:
+    def call(site: Site) -> Any:
+        with client(site) as opened:
+            return ask(site, opened)
 
-    return asyncio.run(ask())
+    return call
 
 
-def gemini_async_stream(site: Site) -> Any:
-    async def ask() -> Any:
-        async with async_gemini_client(site) as client:
-            stream = await client.models.generate_content_stream(model=GEMINI_MODEL, contents="What is it?")
-            return [seen(chunk) async for chunk in stream]
+def _async(
+    ask: Callable[[Site, Any], Awaitable[Any]], client: Callable[[Site], Any] = async_gemini_client
+) -> Callable[[Site], Any]:
+    def call(site: Site) -> Any:
+        async def run() -> Any:
+            async with client(site) as opened:
+                return await ask(site, opened)
 
-    return asyncio.run(ask())
+        return site.run(run())
 
+    return call
+
+
+def _generate(_site: Site, client: Any) -> Any:
+    return seen(client.models.generate_content(**_ASKED))
+
+
+def _stream(site: Site, client: Any) -> Any:
+    return site.take(client.models.generate_content_stream(**_ASKED))
+
+
+async def _generate_async(_site: Site, client: Any) -> Any:
+    return seen(await client.models.generate_content(**_ASKED))
+
+
+async def _async_stream(site: Site, client: Any) -> Any:
+    return await site.take_async(await client.models.generate_content_stream(**_ASKED))
+
+
+_TAKEN: dict[str, Any] = {"takes": True, "early_usage": True, "lazy": True}
+_ASYNC: dict[str, Any] = {"asynchronous": True}
 
 CALLS = (
-    SDKCall("gemini", *_SNAPSHOT, False, gemini),
-    SDKCall("gemini, streamed", *_SNAPSHOT, True, gemini_stream),
-    SDKCall("gemini, async", *_SNAPSHOT, False, gemini_async),
-    SDKCall("gemini, async, streamed", *_SNAPSHOT, True, gemini_async_stream),
+    SDKCall("gemini", *_SNAPSHOT, False, _sync(_generate), patient=True),
+    SDKCall("gemini, streamed", *_SNAPSHOT, True, _sync(_stream), **_TAKEN, patient=True),
+    SDKCall("gemini, async", *_SNAPSHOT, False, _async(_generate_async), **_ASYNC, patient=True),
+    SDKCall("gemini, async, streamed", *_SNAPSHOT, True, _async(_async_stream), **_TAKEN, **_ASYNC, patient=True),
+)
+
+
+def _chat(_site: Site, client: Any) -> Any:
+    return seen(client.chats.create(model=GEMINI_MODEL).send_message("What is it?"))
+
+
+def _chat_stream(site: Site, client: Any) -> Any:
+    return site.take(client.chats.create(model=GEMINI_MODEL).send_message_stream("What is it?"))
+
+
+async def _chat_async_stream(site: Site, client: Any) -> Any:
+    return await site.take_async(await client.chats.create(model=GEMINI_MODEL).send_message_stream("What is it?"))
+
+
+def _count_tokens(_site: Site, client: Any) -> Any:
+    return seen(client.models.count_tokens(**_ASKED))
+
+
+_VERTEX = ("vertex", GEMINI_MODEL)
+
+MORE_CALLS = (
+    SDKCall("gemini chat", *_SNAPSHOT, False, _sync(_chat)),
+    SDKCall("gemini chat, streamed", *_SNAPSHOT, True, _sync(_chat_stream), **_TAKEN),
+    SDKCall("gemini chat, async, streamed", *_SNAPSHOT, True, _async(_chat_async_stream), **_TAKEN, **_ASYNC),
+    SDKCall("gemini count_tokens", *_SNAPSHOT, False, _sync(_count_tokens), recorded=False),
+    SDKCall("vertex", *_VERTEX, False, _sync(_generate, _vertex)),
+    SDKCall("vertex, streamed", *_VERTEX, True, _sync(_stream, _vertex), **_TAKEN),
+    SDKCall("vertex, async", *_VERTEX, False, _async(_generate_async, _async_vertex), **_ASYNC),
+    SDKCall("vertex, async, streamed", *_VERTEX, True, _async(_async_stream, _async_vertex), **_TAKEN, **_ASYNC),
 )

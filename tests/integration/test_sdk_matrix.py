@@ -1,0 +1,36 @@
+"""Every surface of every SDK × every way to end: the ledger's rows, and what the app sees.
+
+``python tests/sdk_matrix.py`` prints the same as a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+
+from flask_llm_cost import LLMCost
+from flask_llm_cost.testing import ProviderServer
+from sdk_calls.matrix import Matrix, Scenario, leading_here, scenarios
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
+    """One server, one app and one ledger for all scenarios."""
+    folder = tmp_path_factory.mktemp("matrix")
+    app = Flask("sdk_matrix", instance_path=str(folder))
+    app.config.update(TESTING=True, LLM_COST_DURABILITY="sync")
+    llm_cost = LLMCost(app)
+    with app.app_context(), ProviderServer() as server, leading_here(server, folder):
+        llm_cost.upgrade()
+        yield Matrix(llm_cost, server)
+        llm_cost.shutdown(timeout=5)
+
+
+@pytest.mark.parametrize("scenario", scenarios(), ids=lambda scenario: scenario.name)
+def test_every_ending_of_every_surface_is_recorded_as_it_was_and_seen_as_it_always_was(
+    scenario: Scenario, matrix: Matrix
+) -> None:
+    """Covers P-CAP-01, P-CAP-18, P-CAP-23, P-CAP-24, P-SDK-01, P-SDK-02, P-SDK-03, P-SDK-04, P-SDK-38, P-SDK-39."""
+    assert matrix.problems(scenario) == []
