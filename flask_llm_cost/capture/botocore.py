@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -46,16 +47,15 @@ class APICall:
         exchange = self._begin(client, *args, **kwargs)
         if exchange is None:
             return make(*args, **kwargs)
-        attempts = Attempts(exchange)
-        with guarded(exchange):
-            attempts.listen(client)
+        attempts = Attempts(exchange, client)
         token = _making.set(attempts)
         try:
             with sending(exchange):
-                parsed = make(*args, **kwargs)
-        except BaseException as error:
-            attempts.failed(error)
-            raise
+                try:
+                    parsed = make(*args, **kwargs)
+                except BaseException as error:
+                    attempts.failed(error)
+                    raise
         finally:
             _making.reset(token)
         with guarded(attempts.current):
@@ -88,6 +88,68 @@ class APICall:
         )
 
 
+class Attempts:
+    """The attempts of one API call, as botocore's own events tell of them: each is an exchange of its own.
+
+    Attributes:
+        current: the attempt under way, or the last one.
+    """
+
+    def __init__(self, exchange: Exchange, client: BotocoreClient) -> None:
+        self.current = exchange
+        self._sent = 0
+        self._answer: Parsed | None = None
+        self._error: Exception | None = None
+        events = client.meta.events
+        # Registering again under the same id does nothing.
+        events.register_first(f"before-send.{SERVICE}", _on_send, unique_id="llm-cost-send")
+        events.register_last(f"response-received.{SERVICE}", _on_answer, unique_id="llm-cost-answer")
+
+    def sends(self) -> None:
+        if self._sent:
+            self._ended()
+            self.current = self.current.again()
+        self._sent += 1
+
+    def answered(self, answer: Parsed | None, error: Exception | None) -> None:
+        self._answer, self._error = answer, error
+
+    def failed(self, error: BaseException) -> None:
+        """The call raised. Where no request went out (parameters that botocore refuses) there is nothing to record."""
+        if not self._sent:
+            self.current.leave()
+            return
+        if isinstance(error, Exception):
+            with guarded(self.current):
+                _refused(self.current, error)
+        self.current.fail(error)
+
+    def _ended(self) -> None:
+        """botocore asks again: this attempt is over."""
+        if self._error is not None:
+            self.current.fail(self._error)
+            return
+        answer = self._answer or {}
+        self.current.answered(*_metadata(answer))
+        self.current.finish(_code(answer))
+
+
+_making: ContextVar[Attempts | None] = ContextVar("llm_cost_making", default=None)
+
+
+def _on_send(**_event: object) -> None:
+    attempts = _making.get()
+    if attempts is not None:
+        with guarded(attempts.current):
+            attempts.sends()
+
+
+def _on_answer(parsed_response: Parsed | None = None, exception: Exception | None = None, **_event: object) -> None:
+    attempts = _making.get()
+    if attempts is not None:
+        attempts.answered(parsed_response, exception)
+
+
 def is_bedrock(client: BotocoreClient) -> bool:
     try:
         return bool(client.meta.service_model.service_name == SERVICE)
@@ -118,7 +180,11 @@ def _refused(exchange: Exchange, error: Exception) -> None:
     status, headers = _metadata(answer)
     if status >= 300:
         exchange.answered(status, headers)
-        exchange.finish(_json({"code": (answer.get("Error") or {}).get("Code")}))
+        exchange.finish(_code(answer))
+
+
+def _code(answer: Mapping[str, Any]) -> bytes:
+    return _json({"code": (answer.get("Error") or {}).get("Code")})
 
 
 def _metadata(answer: Mapping[str, Any]) -> tuple[int, Mapping[str, str]]:

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError, EndpointConnectionError, EventStreamError
+from botocore.exceptions import ClientError, EndpointConnectionError, EventStreamError, ParamValidationError
 from packaging.version import Version
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
@@ -394,3 +394,11 @@ class TestEnds:
         assert len(converse_stream(client)) == 505
         (row,) = calls()
         assert (row.status, row.usage_source, row.total_cost) == ("ok", "stream_final", COST)
+
+
+def test_parameters_that_botocore_refuses_are_no_call(bedrock: Bedrock, llm_cost: LLMCost, calls: ReadCalls) -> None:
+    """No request went out."""
+    with pytest.raises(ParamValidationError):
+        llm_cost.wrap(bedrock.client()).converse(modelId=MODEL, messages="What is it?")
+    assert bedrock.asked == []
+    assert calls() == []
