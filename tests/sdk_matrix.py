@@ -19,7 +19,7 @@ from flask_llm_cost import LLMCost
 from flask_llm_cost.testing import ProviderServer
 from sdk_calls import SURFACES
 from sdk_calls.endings import ENDINGS
-from sdk_calls.matrix import Matrix, Scenario, differences, leading_here, scenarios
+from sdk_calls.matrix import Matrix, Scenario, leading_here, scenarios
 
 Outcomes = Mapping[tuple[str, str], list[str]]
 
@@ -52,13 +52,14 @@ def main(words: list[str]) -> int:
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         outcomes = run(chosen, Path(folder))
-    Console(width=None if sys.stdout.isatty() else 260).print(table(outcomes))
+    console = Console(width=None if sys.stdout.isatty() else 300, highlight=False, soft_wrap=True)
+    console.print(table(outcomes), soft_wrap=False)
     failed = {key for key, problems in outcomes.items() if problems}
     bearing = [(each.call.name, each.ending.name) for each in chosen if each.usage_bearing]
     for surface, ending in sorted(failed):
-        print(f"FAIL {surface} - {ending}: {'; '.join(outcomes[surface, ending])}")
-    print(f"{len(outcomes) - len(failed)} of {len(outcomes)} scenarios")
-    print(f"{len(bearing) - len(failed.intersection(bearing))} of {len(bearing)} usage-bearing scenarios")
+        console.print(f"FAIL {surface} - {ending}: {'; '.join(outcomes[surface, ending])}", markup=False)
+    console.print(f"{len(outcomes) - len(failed)} of {len(outcomes)} scenarios")
+    console.print(f"{len(bearing) - len(failed.intersection(bearing))} of {len(bearing)} usage-bearing scenarios")
     return 1 if failed else 0
 
 

@@ -59,7 +59,7 @@ def _metadata(turn: Turn) -> JSONObject:
         "cacheReadInputTokens": answer.cache_read_input_tokens,
         "cacheWriteInputTokens": answer.cache_write_input_tokens,
     }
-    return ({"usage": usage} if answer.usage else {}) | {"metrics": {"latencyMs": 12}}
+    return {**({"usage": usage} if answer.usage else {}), "metrics": {"latencyMs": 12}}
 
 
 def _converse(turn: Turn) -> Reply:

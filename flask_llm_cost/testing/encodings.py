@@ -6,7 +6,7 @@ import contextlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 Encoding = Literal["gzip", "br", "zstd"]
 
@@ -37,9 +37,7 @@ def _gzip() -> Packer:
 def _br() -> Packer:
     for module in ("brotli", "brotlicffi"):
         with contextlib.suppress(ImportError):
-            packer = __import__(module).Compressor()
-            process = getattr(packer, "process", None) or packer.compress
-            return lambda data: process(data) + packer.flush(), packer.finish
+            return _flushing_brotli(__import__(module).Compressor())
     raise RuntimeError('Answer(encoding="br") needs the package brotli.')
 
 
@@ -47,9 +45,17 @@ def _zstd() -> Packer:
     for module in ("compression.zstd", "backports.zstd"):
         with contextlib.suppress(ImportError):
             zstd = __import__(module, fromlist=["ZstdCompressor"])
-            packer = zstd.ZstdCompressor()
-            return lambda data: packer.compress(data, packer.FLUSH_BLOCK), packer.flush
+            return _flushing_zstd(zstd.ZstdCompressor())
     raise RuntimeError('Answer(encoding="zstd") needs Python 3.14 or the package backports.zstd.')
+
+
+def _flushing_brotli(packer: Any) -> Packer:
+    process = getattr(packer, "process", None) or packer.compress
+    return lambda data: process(data) + packer.flush(), packer.finish
+
+
+def _flushing_zstd(packer: Any) -> Packer:
+    return lambda data: packer.compress(data, packer.FLUSH_BLOCK), packer.flush
 
 
 _PACKERS: Mapping[Encoding, Callable[[], Packer]] = MappingProxyType({"gzip": _gzip, "br": _br, "zstd": _zstd})

@@ -28,7 +28,7 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
         llm_cost.shutdown(timeout=5)
 
 
-@pytest.mark.parametrize("scenario", scenarios(), ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", list(scenarios()), ids=lambda scenario: scenario.name)
 def test_every_ending_of_every_surface_is_recorded_as_it_was_and_seen_as_it_always_was(
     scenario: Scenario, matrix: Matrix
 ) -> None:

@@ -188,7 +188,11 @@ MORE_CALLS = (
     SDKCall("anthropic on bedrock", *_BEDROCK, False, _sync(_messages(_BEDROCK_MODEL), _bedrock)),
     SDKCall("anthropic on bedrock, streamed", *_BEDROCK, True, _sync(_stream(_BEDROCK_MODEL), _bedrock), **_TAKEN),
     SDKCall(
-        "anthropic on bedrock, async", *_BEDROCK, False, _async(_messages_async(_BEDROCK_MODEL), _async_bedrock), **_ASYNC
+        "anthropic on bedrock, async",
+        *_BEDROCK,
+        False,
+        _async(_messages_async(_BEDROCK_MODEL), _async_bedrock),
+        **_ASYNC,
     ),
     SDKCall("anthropic on vertex", *_VERTEX, False, _sync(_messages(_VERTEX_MODEL), _vertex)),
     SDKCall("anthropic on vertex, streamed", *_VERTEX, True, _sync(_stream(_VERTEX_MODEL), _vertex), **_TAKEN),

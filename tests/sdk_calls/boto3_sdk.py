@@ -28,7 +28,7 @@ def bedrock_client(site: Site) -> Any:
         endpoint_url=site.url,
         region_name="us-east-1",
         aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - no secret
+        aws_secret_access_key="test",
         config=Config(retries={"total_max_attempts": site.retries + 1, "mode": "standard"}, **patience),
     )
     return site.wrap(client)
@@ -72,5 +72,13 @@ CALLS = (
     SDKCall("bedrock converse", *_SNAPSHOT, False, _sync(_converse), **_CONVERSED),
     SDKCall("bedrock converse, streamed", *_SNAPSHOT, True, _sync(_converse_stream), takes=True, **_CONVERSED),
     SDKCall("bedrock invoke", *_SNAPSHOT, False, _sync(_invoke), whole_only=True),
-    SDKCall("bedrock invoke, streamed", *_SNAPSHOT, True, _sync(_invoke_stream), takes=True, early_usage=True, whole_only=True),
+    SDKCall(
+        "bedrock invoke, streamed",
+        *_SNAPSHOT,
+        True,
+        _sync(_invoke_stream),
+        takes=True,
+        early_usage=True,
+        whole_only=True,
+    ),
 )

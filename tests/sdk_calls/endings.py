@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -120,7 +122,9 @@ def _not_json(call: SDKCall) -> tuple[Row, ...]:
 
 def _failed(*, at_all: bool) -> Rows:
     def rows(call: SDKCall) -> tuple[Row, ...]:
-        return tuple(replace(row, cost=row.cost | FREE) for row in _attempt("error", at_all=at_all, errors=ANY_ERROR)(call))
+        return tuple(
+            replace(row, cost=row.cost | FREE) for row in _attempt("error", at_all=at_all, errors=ANY_ERROR)(call)
+        )
 
     return rows
 
@@ -165,6 +169,12 @@ def _compressed_in_part(call: SDKCall) -> bool:
     return call.patient and _compressed(call)
 
 
+def _compressed_with_zstd(call: SDKCall) -> bool:
+    if sys.version_info < (3, 14) and importlib.util.find_spec("backports") is None:
+        return False
+    return _compressed_in_part(call)
+
+
 def _asks_again(call: SDKCall) -> bool:
     # botocore waits for a second or two: once is enough.
     return call.patient and call.name != "bedrock converse, streamed"
@@ -182,7 +192,7 @@ ENDINGS = (
     Ending("gzip", (replace(ANSWER, encoding="gzip"),), whole, _compressed),
     Ending("gzip in 7s", (_IN_SEVENS,), whole, _compressed_in_part),
     Ending("br", (replace(ANSWER, encoding="br"),), whole, _compressed_in_part),
-    Ending("zstd", (replace(ANSWER, encoding="zstd"),), whole, _compressed_in_part),
+    Ending("zstd", (replace(ANSWER, encoding="zstd"),), whole, _compressed_with_zstd),
     Ending("finish seen", (ANSWER,), _finish_seen, _reads_in_steps, taking="break"),
     Ending("closed early", (_SLOW,), _attempt("cancelled"), _takes, taking="close"),
     Ending("dropped unread", (_SLOW,), _attempt("cancelled", at_all=False), _is_open, taking="drop"),

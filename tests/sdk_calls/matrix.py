@@ -146,7 +146,9 @@ def differences(rows: list[Call], scenario: Scenario) -> list[str]:
     expected, call = scenario.ending.rows(scenario.call), scenario.call
     if len(rows) != len(expected):
         return [f"{len(rows)} rows instead of {len(expected)}"]
-    return [difference for row, wanted in zip(rows, expected, strict=True) for difference in _compare(row, wanted, call)]
+    return [
+        difference for row, wanted in zip(rows, expected, strict=True) for difference in _compare(row, wanted, call)
+    ]
 
 
 def _compare(row: Call, wanted: Row, call: SDKCall) -> Iterator[str]:

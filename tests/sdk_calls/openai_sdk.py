@@ -273,7 +273,9 @@ MORE_CALLS = (
         "openai streaming response, iter_bytes",
         *_SNAPSHOT,
         True,
-        _sync(_streaming_response(lambda _site, response: [seen(piece) for piece in response.iter_bytes()], **_STREAMED)),
+        _sync(
+            _streaming_response(lambda _site, response: [seen(piece) for piece in response.iter_bytes()], **_STREAMED)
+        ),
     ),
     SDKCall(
         "openai streaming response, iter_lines",
@@ -284,7 +286,10 @@ MORE_CALLS = (
     SDKCall("openai streaming response, async", *_SNAPSHOT, True, _async(_async_streaming_response), **_ASYNC),
     SDKCall("openai client.post()", *_SNAPSHOT, False, _sync(_post)),
     SDKCall(
-        "openai with_options()", *_SNAPSHOT, False, _sync(lambda site, client: _chat(site, client.with_options(timeout=9)))
+        "openai with_options()",
+        *_SNAPSHOT,
+        False,
+        _sync(lambda site, client: _chat(site, client.with_options(timeout=9))),
     ),
     SDKCall("openai copy()", *_SNAPSHOT, False, _sync(lambda site, client: _chat(site, client.copy(timeout=9)))),
     SDKCall("openai module", *_SNAPSHOT, False, _module_level, wraps=False),
@@ -312,7 +317,9 @@ MORE_CALLS = (
     SDKCall("azure deployment", *_AZURE, False, _sync(_chat, _azure), patient=True),
     SDKCall("azure deployment, streamed", *_AZURE, True, _sync(_chat_stream, _azure), **_TAKEN),
     SDKCall("azure deployment, async", *_AZURE, False, _async(_chat_async, _async_azure), **_ASYNC),
-    SDKCall("azure deployment, async, streamed", *_AZURE, True, _async(_chat_async_stream, _async_azure), **_TAKEN, **_ASYNC),
+    SDKCall(
+        "azure deployment, async, streamed", *_AZURE, True, _async(_chat_async_stream, _async_azure), **_TAKEN, **_ASYNC
+    ),
     SDKCall("azure responses", *_AZURE, False, _sync(_responses, _azure)),
     SDKCall("azure v1 chat", *_AZURE, False, _sync(_chat, _azure_v1)),
     SDKCall("azure v1 responses, streamed", *_AZURE, True, _sync(_responses_stream, _azure_v1), **_TAKEN),

@@ -22,7 +22,8 @@ _RANDOM = re.compile(
 )
 # How a stream's last word on the answer looks, whoever streams; OpenAI's usage comes after it.
 _LAST = re.compile(
-    r'"finish_reason": ?"|"finishReason": ?"|"stop_reason": ?"|"stopReason": ?"|"response\.completed"|"type": "message_stop"'
+    r'"finish_reason": ?"|"finishReason": ?"|"stop_reason": ?"|"stopReason": ?"|"response\.completed"'
+    r'|"type": "message_stop"'
 )
 _PATIENCE_S = 30.0
 

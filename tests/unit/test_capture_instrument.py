@@ -49,7 +49,7 @@ def test_a_library_without_the_function_to_patch_is_named() -> None:
     httpx2 = ModuleType("httpx2")
     httpx2.Client = type("Client", (), {})  # type: ignore[attr-defined]
     with pytest.raises(ConfigurationError) as refused:
-        instrument.PATCHES._patch(httpx2)  # noqa: SLF001
+        instrument.PATCHES._patch(httpx2)
     assert str(refused.value) == (
         "instrument(): httpx2.Client has no send(): this version of httpx2 cannot be watched."
     )
@@ -57,8 +57,10 @@ def test_a_library_without_the_function_to_patch_is_named() -> None:
 
 def test_a_library_imported_later_is_reported_and_its_import_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        instrument._patch_late(instrument.PATCHES._patch, ModuleType("aiohttp"))  # noqa: SLF001
+        instrument._patch_late(instrument.PATCHES._patch, ModuleType("aiohttp"))
     assert caplog.messages == [
-        "instrument(): aiohttp.ClientSession has no _request(): this version of aiohttp cannot be watched. "
-        "Its calls are not recorded."
+        (
+            "instrument(): aiohttp.ClientSession has no _request(): this version of aiohttp cannot be watched. "
+            "Its calls are not recorded."
+        )
     ]
