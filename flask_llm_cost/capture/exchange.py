@@ -101,7 +101,7 @@ class Exchange:
 
     def again(self) -> Exchange:
         """The next attempt at the same request, from now on."""
-        return Exchange(self._state, self._route, host=self._host, target=self._target, tags=self._tags)
+        return Exchange(self._state, self.route, host=self.host, target=self.target, tags=self._tags)
 
     def leave(self) -> None:
         """Nothing was sent after all: nothing to record."""
