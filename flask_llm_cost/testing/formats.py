@@ -10,8 +10,8 @@ from types import MappingProxyType
 from flask_llm_cost.testing import anthropic, bedrock, cohere, gemini, mistral, openai_errors
 from flask_llm_cost.testing.answer import Answer, plausible_answer, turn
 from flask_llm_cost.testing.anthropic import MESSAGES
-from flask_llm_cost.testing.cohere import COHERE
 from flask_llm_cost.testing.bedrock import MODELS
+from flask_llm_cost.testing.cohere import COHERE
 from flask_llm_cost.testing.gemini import GENERATE_CONTENT
 from flask_llm_cost.testing.groq import GROQ_CHAT
 from flask_llm_cost.testing.mistral import MISTRAL_CHAT, MISTRAL_EMBEDDINGS
