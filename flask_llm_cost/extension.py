@@ -15,7 +15,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.orm import Session
 
 from flask_llm_cost import tagging
-from flask_llm_cost.capture import clients, http, httpx, instrument, manual, recorded, told
+from flask_llm_cost.capture import clients, http, httpx, instrument, leftovers, manual, recorded, told
 from flask_llm_cost.capture.lines import Lines
 from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.cli import llm_cost as command_group
@@ -275,10 +275,12 @@ class LLMCost:
 
     def flush(self, timeout: float = 10) -> bool:
         """Wait until everything recorded is in the ledger. ``False`` when the time ran out."""
+        leftovers.collect()
         return self._state().ledger.flush(timeout)
 
     def shutdown(self, timeout: float = 10, *, drain: bool = True) -> bool:
         """Stop shipping, after draining unless told not to."""
+        leftovers.collect()
         return self._state().ledger.shutdown(timeout, drain)
 
     def _enabled_state(self) -> State | None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Protocol
-from uuid import UUID
+from typing import Any, Protocol
+from uuid import UUID, uuid4
 
 from blinker import NamedSignal
 from flask import Flask
 
 from flask_llm_cost.errors import StorageError, UnknownPricingError
+from flask_llm_cost.failures import described, named, report
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.ledger.identity import lasting_id, uuid7
 from flask_llm_cost.ledger.recent import Recent
@@ -57,7 +59,7 @@ class Recorder:
         self,
         reading: Reading,
         *,
-        tracked_at: datetime,
+        tracked_at: datetime | None,
         latency_ms: int | None = None,
         first_token_ms: int | None = None,
         tags: Mapping[str, str] | None = None,
@@ -69,7 +71,7 @@ class Recorder:
 
         Args:
             reading: what the answer says about itself.
-            tracked_at: when the request started (aware).
+            tracked_at: when the request started (aware); ``None`` where that is not known: now.
             latency_ms: from request to the last byte; ``first_token_ms`` to the first.
             tags: merged tags, least specific first; cleaned here.
             host: who was asked.
@@ -100,7 +102,7 @@ class Recorder:
         self,
         reading: Reading,
         *,
-        tracked_at: datetime,
+        tracked_at: datetime | None,
         latency_ms: int | None = None,
         first_token_ms: int | None = None,
         tags: Mapping[str, str] | None = None,
@@ -117,17 +119,18 @@ class Recorder:
         if reading.stored is not None:
             tracked_at = reading.stored.created_at
             event_id = lasting_id(reading.provider, str(reading.provider_response_id), tracked_at)
-        span = self._span(reading, tracked_at)
-        receipt = span.low if span else None if _costs_nothing(reading) else self._price(reading, tracked_at)
-        return _event(
+        at = tracked_at or datetime.now(UTC)
+        span = self._span(reading, at)
+        receipt = span.low if span else None if _costs_nothing(reading) else self._price(reading, at)
+        return self._event(
             reading,
             receipt,
             span,
-            event_id=event_id or uuid7(),
-            tracked_at=tracked_at,
+            event_id=event_id or _event_id(),
+            tracked_at=at,
             latency_ms=latency_ms,
             first_token_ms=first_token_ms,
-            tags=clean(tags or {}, self._settings),
+            tags=self._clean(tags or {}),
             host=host,
             captured_by=captured_by,
         )
@@ -147,10 +150,14 @@ class Recorder:
         if reading.bounds is None:
             return None
         low, high = reading.bounds.low, reading.bounds.high
-        return span_of(
-            [self._price(reading, at, usage) for usage in cheapest(low)],
-            [] if high is None else [self._price(reading, at, high)],
-        )
+        try:
+            return span_of(
+                [self._price(reading, at, usage) for usage in cheapest(low)],
+                [] if high is None else [self._price(reading, at, high)],
+            )
+        except Exception as error:
+            self._unpriced(error, reading)
+            return None
 
     def _price(self, reading: Reading, at: datetime, usage: Usage | None = None) -> Receipt:
         try:
@@ -165,16 +172,37 @@ class Recorder:
                 request_model=reading.request_model,
                 extra=reading.extra,
             )
-        except Exception:
-            log.exception("Pricing %s/%s failed; the call is recorded without a cost.", reading.provider, reading.model)
+        except Exception as error:
+            self._unpriced(error, reading)
             return _NOTHING_PRICED
+
+    def _unpriced(self, error: Exception, reading: Reading) -> None:
+        report(
+            log, error, "Pricing %s/%s failed; the call is recorded without a cost.", reading.provider, reading.model
+        )
+
+    def _event(self, reading: Reading, receipt: Receipt | None, span: Span | None, **known: Any) -> Event:
+        try:
+            return _event(reading, receipt, span, **known)
+        except Exception as error:
+            if receipt is None:
+                raise
+            self._unpriced(error, reading)
+            return replace(_event(reading, None, None, **known), cost_status="unknown")
+
+    def _clean(self, tags: Mapping[str, str]) -> dict[str, str]:
+        try:
+            return clean(tags, self._settings)
+        except Exception as error:
+            report(log, error, "The tags of a call could not be redacted; it is recorded without them.")
+            return {}
 
     def _store(self, event: Event) -> None:
         try:
             self._ledger.record(event)
         except Exception as error:
             self._recent.forget(event)
-            failure = error if isinstance(error, StorageError) else StorageError(f"{type(error).__name__}: {error}")
+            failure = error if isinstance(error, StorageError) else StorageError(described(error))
             self._notify(storage_failed, event=event, error=failure)
             if self._settings.storage_error == "raise":
                 raise failure from error
@@ -193,8 +221,8 @@ class Recorder:
         for receiver in signal.receivers_for(self._app):
             try:
                 receiver(self._app, **arguments)
-            except Exception:
-                log.exception("A subscriber of %s failed.", signal.name)
+            except Exception as error:
+                report(log, error, "A subscriber of %s failed: %s.", signal.name, named(receiver))
 
     def warn_once(self, kind: str, name: str, message: str, *arguments: object) -> None:
         """Log a warning, once per kind and name in the life of this process."""
@@ -282,3 +310,11 @@ def _receipt_json(reading: Reading, receipt: Receipt | None, span: Span | None) 
         if (value := getattr(reading, name)) is not None:
             packed[name] = value
     return packed
+
+
+def _event_id() -> UUID:
+    try:
+        return uuid7()
+    except Exception as error:
+        report(log, error, "The time of an event's id could not be told; the id is a random one.")
+        return uuid4()

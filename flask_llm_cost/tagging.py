@@ -20,6 +20,7 @@ from typing import cast
 
 from flask import Response, has_request_context, request
 
+from flask_llm_cost.failures import named, report
 from flask_llm_cost.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,23 @@ def as_text(value: object) -> str:
 
 def as_values(tags: Mapping[str, object] | None) -> dict[str, str]:
     """A private copy of the tags, keys and values as text."""
-    return {str(key): as_text(value) for key, value in tags.items()} if tags else {}
+    if not tags:
+        return {}
+    try:
+        return {str(key): as_text(value) for key, value in tags.items()}
+    except Exception:
+        return _what_has_a_text(tags)
+
+
+def _what_has_a_text(tags: Mapping[str, object]) -> dict[str, str]:
+    """The tags without those whose own ``__str__`` raises, or that contain themselves: a tag breaks no call."""
+    values: dict[str, str] = {}
+    for key, value in tags.items():
+        try:
+            values[str(key)] = as_text(value)
+        except Exception as error:
+            report(log, error, "A tag's %s has no text; the tag is left out.", type(value).__name__)
+    return values
 
 
 @contextmanager
@@ -157,8 +174,8 @@ def call_tags(argument: TagsArgument, *context: object) -> dict[str, str]:
         return as_values(argument)
     try:
         return as_values(argument(*context) if context and _takes_argument(argument) else argument())
-    except Exception:
-        log.exception("The tags callable %r failed; the call is recorded without its tags.", argument)
+    except Exception as error:
+        report(log, error, "The tags callable %s failed; the call is recorded without its tags.", named(argument))
         return {}
 
 

@@ -13,7 +13,10 @@ from typing import Any
 from flask_llm_cost.capture import form
 from flask_llm_cost.capture.aiohttp_asked import AskedContent, asking_options
 from flask_llm_cost.capture.aiohttp_content import ContentTee
-from flask_llm_cost.capture.exchange import Exchange, Target, guarded, sending
+from flask_llm_cost.capture.exchange import Exchange
+from flask_llm_cost.capture.guards import body_in_memory, guarded, never_raising
+from flask_llm_cost.capture.layers import sending
+from flask_llm_cost.capture.target import Target
 from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.tagging import TagsArgument
 
@@ -51,6 +54,7 @@ class SessionRequest:
             _follow(exchange, response, decoded=_inflates(session, kwargs))
         return response
 
+    @never_raising
     def _begin(
         self, session: AiohttpSession, method: object = "", str_or_url: object = "", **options: Any
     ) -> Exchange | None:
@@ -67,7 +71,7 @@ class SessionRequest:
                 str(url),
                 port,
                 url.path,
-                _body(session, options),
+                body_in_memory(lambda: _body(session, options)),
                 captured_by="aiohttp",
                 headers=_changeable(session, options),
             ),

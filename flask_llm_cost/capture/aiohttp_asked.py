@@ -9,6 +9,7 @@ from typing import Any
 
 from flask_llm_cost.capture.aiohttp_content import ContentTee
 from flask_llm_cost.capture.exchange import Exchange
+from flask_llm_cost.failures import report
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +21,9 @@ def asking_options(exchange: Exchange, options: dict[str, Any]) -> dict[str, Any
         return options
     try:
         return {**options, **_asking_body(question.body, options.get("data"), options.get("json"))}
-    except Exception:
+    except Exception as error:
         exchange.question = None
-        log.exception("A request could not be made to ask for its usage; it goes out as it is.")
+        report(log, error, "A request could not be made to ask for its usage; it goes out as it is.")
         return options
 
 

@@ -24,6 +24,7 @@ class ContentTee(wrapt.ObjectProxy[Any]):
         self._self_exchange = exchange
         self._self_error: BaseException | None = None
         self._self_started = False
+        self._self_put_back = 0
         self._self_blocks: list[bytes] | None = None
 
     async def read(self, n: int = -1) -> bytes:
@@ -61,6 +62,10 @@ class ContentTee(wrapt.ObjectProxy[Any]):
         self._passed(data)
         return data
 
+    def unread_data(self, data: bytes) -> None:
+        self.__wrapped__.unread_data(data)
+        self._self_put_back += len(data)
+
     def __aiter__(self) -> Any:
         return self._own("__aiter__")()
 
@@ -87,7 +92,7 @@ class ContentTee(wrapt.ObjectProxy[Any]):
             self.__wrapped__.set_exception(*args)
 
     def __del__(self) -> None:
-        self._left()
+        self._self_exchange.drop(self._self_error, complete=self.__wrapped__.at_eof())
 
     def _own(self, name: str) -> Callable[..., Any]:
         """A method of the reader's own class, with this proxy for ``self``."""
@@ -126,7 +131,9 @@ class ContentTee(wrapt.ObjectProxy[Any]):
         self._self_error = None
         if data:
             self._self_started = True
-            self._self_exchange.copy(data)
+            again = min(self._self_put_back, len(data))
+            self._self_put_back -= again
+            self._self_exchange.copy(data[again:] if again else data)
         elif self.__wrapped__.at_eof():
             self._self_exchange.finish_stream()
 

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from flask_llm_cost.capture.exchange import Exchange
+from flask_llm_cost.failures import report
 from flask_llm_cost.providers import stream_usage
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ class Asking:
             return
         try:
             self.request = _twin(request, question.body)
-        except Exception:
+        except Exception as error:
             exchange.question = None
-            log.exception("A request could not be made to ask for its usage; it goes out as it is.")
+            report(log, error, "A request could not be made to ask for its usage; it goes out as it is.")
 
     def __enter__(self) -> Asking:
         return self

@@ -7,16 +7,23 @@ API has on the wire: the path with the model, the parameters as JSON, an event s
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from flask_llm_cost.capture.exchange import Exchange, Target, guarded, sending
+from flask_llm_cost.capture.exchange import Exchange
+from flask_llm_cost.capture.guards import body_in_memory, guarded, never_raising
 from flask_llm_cost.capture.http import RawTee
+from flask_llm_cost.capture.layers import sending
+from flask_llm_cost.capture.target import Target
 from flask_llm_cost.capture.watch import Watch
+from flask_llm_cost.failures import report
 from flask_llm_cost.tagging import TagsArgument
+
+log = logging.getLogger(__name__)
 
 # botocore is no dependency and is never imported from here: its objects go by their shape.
 BotocoreClient = Any
@@ -62,6 +69,7 @@ class APICall:
             _follow(attempts.current, parsed)
         return parsed
 
+    @never_raising
     def _begin(
         self, client: BotocoreClient, operation_name: str = "", api_params: object = None, **_others: object
     ) -> Exchange | None:
@@ -79,7 +87,11 @@ class APICall:
             host,
             lambda: path,
             lambda: Target(
-                f"{parts.scheme}://{parts.netloc}{path}", port, path, _body(api_params), captured_by="botocore"
+                f"{parts.scheme}://{parts.netloc}{path}",
+                port,
+                path,
+                body_in_memory(lambda: _body(api_params)),
+                captured_by="botocore",
             ),
             # The client itself says whom it asks, also where its endpoint is a private one.
             provider="bedrock",
@@ -98,14 +110,18 @@ class Attempts:
     def __init__(self, exchange: Exchange, client: BotocoreClient) -> None:
         self.current = exchange
         self._sent = 0
+        self._listens = True
         self._answer: Parsed | None = None
         self._error: Exception | None = None
-        events = client.meta.events
-        # Registering again under the same id does nothing.
-        events.register_first(f"before-send.{SERVICE}", _on_send, unique_id="llm-cost-send")
-        events.register_last(f"response-received.{SERVICE}", _on_answer, unique_id="llm-cost-answer")
+        try:
+            _listen(client.meta.events)
+        except Exception as error:
+            report(log, error, "The attempts of a call to Bedrock cannot be told apart.")
+            self._listens = False
 
     def sends(self) -> None:
+        if not self._listens:
+            return
         if self._sent:
             self._ended()
             self.current = self.current.again()
@@ -116,7 +132,7 @@ class Attempts:
 
     def failed(self, error: BaseException) -> None:
         """The call raised. Where no request went out (parameters that botocore refuses) there is nothing to record."""
-        if not self._sent:
+        if self._listens and not self._sent:
             self.current.leave()
             return
         if isinstance(error, Exception):
@@ -135,6 +151,12 @@ class Attempts:
 
 
 _making: ContextVar[Attempts | None] = ContextVar("llm_cost_making", default=None)
+
+
+def _listen(events: Any) -> None:
+    # Registering again under the same id does nothing.
+    events.register_first(f"before-send.{SERVICE}", _on_send, unique_id="llm-cost-send")
+    events.register_last(f"response-received.{SERVICE}", _on_answer, unique_id="llm-cost-answer")
 
 
 def _on_send(**_event: object) -> None:

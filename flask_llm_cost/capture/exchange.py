@@ -9,15 +9,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask_llm_cost import tagging
+from flask_llm_cost.capture import leftovers
 from flask_llm_cost.capture.body import BoundedBody
 from flask_llm_cost.capture.failure import may_be_charged
+from flask_llm_cost.capture.target import Target
 from flask_llm_cost.errors import LLMCostError
+from flask_llm_cost.failures import report
 from flask_llm_cost.providers import CUT_OFF, PENDING, Route, read, stream_usage, unanswered
 from flask_llm_cost.usage import Reading
 
@@ -26,29 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The exchange that an outer layer is sending right now: an inner layer that sees the same call leaves it alone.
-_sending: ContextVar[Exchange | None] = ContextVar("llm_cost_sending", default=None)
+T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a request asks, and of whom.
-
-    Attributes:
-        url: the whole URL; read for the model in its path, never stored.
-        port: as in the URL; ``None`` where it names none.
-        path: without the query string.
-        body: the request's body as far as it is in memory.
-        captured_by: which HTTP library sends it.
-        headers: of the request, where another body could be sent with it (see ``asking``).
-    """
-
-    url: str
-    port: int | None
-    path: str
-    body: bytes
-    captured_by: str
-    headers: Mapping[str, str] | None = None
+UNREADABLE = "unreadable"
 
 
 class Exchange:
@@ -64,6 +46,7 @@ class Exchange:
         "_finished",
         "_first_byte",
         "_headers",
+        "_reported",
         "_sent",
         "_state",
         "_status",
@@ -85,13 +68,14 @@ class Exchange:
         target: Target,
         tags: dict[str, str],
     ) -> None:
+        self._reported = False
         self._state = state
         self.route = route
         self.host = host
         self.target = target
         self._tags = tags
-        self._tracked_at = datetime.now(UTC)
-        self._sent = time.perf_counter()
+        self._tracked_at = self._attempt(lambda: datetime.now(UTC))
+        self._sent = self._attempt(lambda: time.perf_counter())
         self._first_byte: float | None = None
         self._status = 0
         self._headers: Mapping[str, str] = {}
@@ -139,13 +123,13 @@ class Exchange:
     def copy(self, chunk: bytes) -> None:
         """Keep a copy of a piece that is about to be handed to the app."""
         try:
-            if self._first_byte is None and chunk:
-                self._first_byte = time.perf_counter()
+            if self._first_byte is None and _says_something(chunk):
+                self._first_byte = self._attempt(lambda: time.perf_counter())
             if self.body is not None:
                 self.body.append(chunk)
-        except Exception:
+        except Exception as error:
             self.body = None
-            log.exception("The copy of a streamed answer from %s was given up.", self.host)
+            self._report(error, "The copy of a streamed answer from %s was given up.")
 
     def follow(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Hand a streamed answer's pieces on, copying each; their end, or an error among them, finishes the exchange.
@@ -176,36 +160,76 @@ class Exchange:
         """The stream ended: read to its end, closed by the app, or broken by an error."""
         self._finish(lambda: self._read_stream(complete=complete and error is None, error=error))
 
+    def drop(self, error: BaseException | None = None, *, complete: bool = False) -> None:
+        """The stream was destroyed. Never raises; nobody would hear it."""
+        if not self._finished:
+            leftovers.left(lambda: self._finish_dropped(error, complete))
+
+    def _finish_dropped(self, error: BaseException | None, complete: bool) -> None:
+        try:
+            self.finish_stream(complete=complete, error=error)
+        except LLMCostError as failure:
+            self._report(failure, "A dropped call to %s was not recorded.")
+
     def fail(self, error: BaseException) -> None:
         """The request got no answer. Never raises: the app is to see its own error."""
         try:
             self._finish(lambda: self._without_answer(error))
-        except LLMCostError:
-            log.exception("A failed call to %s was not recorded.", self.host)
+        except LLMCostError as failure:
+            self._report(failure, "A failed call to %s was not recorded.")
+
+    def give_up(self, error: Exception) -> None:
+        """The answer cannot be followed any further: the call is recorded with what is known by now."""
+        self._report(error, "Following an answer from %s failed; it is recorded without its usage.")
+        self._status = self._status or 200  # there is an answer, or there were nothing to follow
+        self._finish(lambda: self._unread(complete=True))
 
     def _finish(self, reading: Callable[[], Reading]) -> None:
         if self._finished:
             return
         self._finished = True
-        now = time.perf_counter()
+        now = self._attempt(lambda: time.perf_counter())
         try:
             if not 300 <= self._status < 400:
                 self._record(self._known(reading), now)
         except LLMCostError:
             raise
-        except Exception:
-            log.exception("A call to %s was not recorded.", self.host)
+        except Exception as error:
+            self._report(error, "A call to %s was not recorded.")
         finally:
             self.body = None
+            leftovers.collect()
 
     def _known(self, reading: Callable[[], Reading]) -> Reading:
         try:
             return reading()
-        except Exception:
-            log.exception("An answer from %s could not be read; it is recorded without its usage.", self.host)
-            return Reading(self.route.provider, "unknown", operation=self.route.operation, notes=("unreadable",))
+        except Exception as error:
+            self._report(error, "An answer from %s could not be read; it is recorded without its usage.")
+        refused = not 200 <= self._status < 300
+        return Reading(
+            self.route.provider,
+            "unknown",
+            operation=self.route.operation,
+            status="error" if refused else "ok",
+            error_type=str(self._status or UNREADABLE) if refused else None,
+            notes=(UNREADABLE,),
+        )
 
-    def _record(self, reading: Reading, now: float) -> None:
+    def _attempt(self, step: Callable[[], T]) -> T | None:
+        """What the step says; ``None`` where it fails."""
+        try:
+            return step()
+        except Exception as error:
+            self._report(error, "Part of a call to %s is not known.")
+            return None
+
+    def _report(self, error: Exception, message: str) -> None:
+        """Log a failure of ours; one a call is enough."""
+        if not self._reported:
+            self._reported = True
+            report(log, error, message, self.host)
+
+    def _record(self, reading: Reading, now: float | None) -> None:
         if self.route.fetches:
             self._record_fetched(reading)
             return
@@ -220,8 +244,8 @@ class Exchange:
             reading,
             tracked_at=self._tracked_at,
             # The answer to a background request is no answer yet.
-            latency_ms=None if PENDING in reading.notes else _milliseconds(now - self._sent),
-            first_token_ms=_milliseconds(first_byte - self._sent) if first_byte is not None else None,
+            latency_ms=None if PENDING in reading.notes else _milliseconds(self._sent, now),
+            first_token_ms=_milliseconds(self._sent, first_byte),
             tags=self._tags,
             host=self.host,
             captured_by=self.target.captured_by,
@@ -242,7 +266,7 @@ class Exchange:
         )
 
     def _warn_of_unasked(self, reading: Reading) -> None:
-        if self.question is not None or CUT_OFF in reading.notes:
+        if self.question is not None or CUT_OFF in reading.notes or UNREADABLE in reading.notes:
             return
         if stream_usage.is_unasked(self.route, self.target.body):
             setting = "True" if self.host.lower() in stream_usage.OPENAI_HOSTS else repr([self.host])
@@ -256,20 +280,30 @@ class Exchange:
             )
 
     def _read_stream(self, *, complete: bool, error: BaseException | None) -> Reading:
-        notes: tuple[str, ...] = ()
-        content = b""
-        try:
-            content = self.body.content() if self.body is not None else b""
-        except ValueError:
-            notes = ("undecodable_body",)
-        reading = self._read(content, complete=complete)
-        if notes:
-            reading = replace(reading, notes=(*reading.notes, *notes))
+        reading = self._read_copy(complete=complete)
         if reading.status != "ok" or CUT_OFF not in reading.notes:
             return reading
         if error is None or _is_cancellation(error):
             return replace(reading, status="cancelled", stream=True)
         return replace(reading, status="error", error_type=type(error).__name__[:64], stream=True)
+
+    def _read_copy(self, *, complete: bool) -> Reading:
+        if self.body is None:
+            return self._unread(complete=complete)
+        try:
+            content = self.body.content()
+        except ValueError:
+            reading = self._read(b"", complete=complete)
+            return replace(reading, notes=(*reading.notes, "undecodable_body"))
+        except Exception as error:
+            self._report(error, "An answer from %s could not be read; it is recorded without its usage.")
+            return self._unread(complete=complete)
+        return self._read(content, complete=complete)
+
+    def _unread(self, *, complete: bool) -> Reading:
+        """What the request alone tells."""
+        reading = self._read(b"", complete=complete)
+        return replace(reading, notes=(UNREADABLE, *(note for note in reading.notes if note == CUT_OFF)))
 
     def _read(self, content: bytes, *, complete: bool) -> Reading:
         if self.question is not None and stream_usage.is_refusal(self._status, content):
@@ -303,52 +337,15 @@ class Exchange:
         return replace(asked, status=status, error_type=type(error).__name__[:64], notes=())
 
 
-class sending:
-    """While inside, inner layers know that this exchange is being followed."""
-
-    __slots__ = ("_exchange", "_token")
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-
-    def __enter__(self) -> None:
-        self._token = _sending.set(self._exchange)
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        _sending.reset(self._token)
-        if error is not None:
-            self._exchange.fail(error)
+def _says_something(chunk: bytes) -> bool:
+    """Whether a piece is more than server-sent comments, with which gateways keep a connection alive."""
+    if chunk[:1] not in (b":", b"\n", b"\r"):
+        return bool(chunk)
+    return any(line and line[:1] != b":" for line in chunk.splitlines())
 
 
-class guarded:
-    """While inside, what fails in following an answer is logged, and never the app's to see.
-
-    The call is recorded with what is known by then.
-    """
-
-    __slots__ = ("_exchange",)
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> bool:
-        if not isinstance(error, Exception) or isinstance(error, LLMCostError):
-            return False
-        log.error("Following an answer failed; it is recorded without its usage.", exc_info=error)
-        self._exchange.finish(b"")
-        return True
-
-
-def being_sent() -> Exchange | None:
-    """The exchange that an outer layer is sending right now, if any."""
-    return _sending.get()
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(0, round(seconds * 1000))
+def _milliseconds(start: float | None, end: float | None) -> int | None:
+    return None if start is None or end is None else max(0, round((end - start) * 1000))
 
 
 def _is_cancellation(error: BaseException) -> bool:

@@ -16,7 +16,10 @@ import wrapt
 
 from flask_llm_cost.capture import form
 from flask_llm_cost.capture.asking import Asking, args_with, stripped, stripped_async
-from flask_llm_cost.capture.exchange import Exchange, Target, guarded, sending
+from flask_llm_cost.capture.exchange import Exchange
+from flask_llm_cost.capture.guards import body_in_memory, guarded, never_raising
+from flask_llm_cost.capture.layers import sending
+from flask_llm_cost.capture.target import Target
 from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.tagging import TagsArgument
 
@@ -73,6 +76,7 @@ def _request_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HttpxRequest |
     return args[0] if args else kwargs.get("request")
 
 
+@never_raising
 def begin(watch: Watch, request: HttpxRequest, provider: str | None, tags: TagsArgument) -> Exchange | None:
     """Follow an httpx or httpx2 request, if it is a call to a model."""
     return watch.begin(
@@ -90,7 +94,9 @@ def _target(request: HttpxRequest) -> Target:
     url = request.url
     # A body that is still to be streamed up is not there to be read; it must not be read on the app's behalf.
     # A form's short fields are: they are kept beside the files.
-    body = request._content if hasattr(request, "_content") else form.of_httpx(request.stream)  # noqa: SLF001
+    body = body_in_memory(
+        lambda: request._content if hasattr(request, "_content") else form.of_httpx(request.stream)  # noqa: SLF001
+    )
     library = type(request).__module__.partition(".")[0]
     return Target(str(url), url.port, url.path, body, captured_by=library, headers=request.headers)
 
@@ -131,7 +137,7 @@ class StreamTee(wrapt.ObjectProxy[Any]):
 
     def __del__(self) -> None:
         # Dropped without being read or closed: the provider was paid all the same.
-        self._self_exchange.finish_stream(complete=False)
+        self._self_exchange.drop()
 
 
 class AsyncStreamTee(wrapt.ObjectProxy[Any]):
@@ -171,7 +177,7 @@ class AsyncStreamTee(wrapt.ObjectProxy[Any]):
             self._self_exchange.finish_stream(complete=False)
 
     def __del__(self) -> None:
-        self._self_exchange.finish_stream(complete=False)
+        self._self_exchange.drop()
 
 
 class Transport:

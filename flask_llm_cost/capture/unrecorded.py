@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,6 @@ from flask_llm_cost.providers.leaks import Suspicion, shows_usage
 
 if TYPE_CHECKING:
     from flask_llm_cost.state import State
-
-log = logging.getLogger(__name__)
 
 
 def unrecorded(state: State, host: str, suspected: Suspicion | None) -> Unrecorded | None:
@@ -36,7 +33,7 @@ class Unrecorded(Exchange):
         self._suspected = suspected
         self._status = 0
         self._headers: Mapping[str, str] = {}
-        self._finished = False
+        self._finished = self._reported = False
         self.host = host
         self.body = None
         self.question = None
@@ -51,6 +48,9 @@ class Unrecorded(Exchange):
     def finish(self, content: bytes) -> None:
         self._count(shows=self._suspected is not Suspicion.LIKELY or shows_usage(content))
 
+    def give_up(self, error: Exception) -> None:
+        self._report(error, "Following an unrecorded call to %s failed; it is not counted.")
+
     def fail(self, error: BaseException) -> None:
         """What got no answer cost nothing."""
 
@@ -62,5 +62,5 @@ class Unrecorded(Exchange):
             if shows or self._suspected is not Suspicion.LIKELY:
                 known = self._suspected is Suspicion.UNCOVERED
                 self._state.ledger.count_leak(self.host.lower(), known_host=known)
-        except Exception:
-            log.exception("An unrecorded call to %s was not counted.", self.host)
+        except Exception as error:
+            self._report(error, "An unrecorded call to %s was not counted.")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flask_llm_cost import tagging
 from flask_llm_cost.capture.asking import question_for
-from flask_llm_cost.capture.exchange import Exchange, Target, being_sent
+from flask_llm_cost.capture.exchange import Exchange
+from flask_llm_cost.capture.layers import being_sent
+from flask_llm_cost.capture.target import Target
 from flask_llm_cost.capture.unrecorded import unrecorded
 from flask_llm_cost.errors import LLMCostError
+from flask_llm_cost.failures import report
 from flask_llm_cost.providers import Route, find_route, is_known
 from flask_llm_cost.providers.leaks import suspicion, suspicion_elsewhere
 from flask_llm_cost.tagging import TagsArgument
@@ -75,16 +78,34 @@ class Watch:
             )
             if route is None:
                 return unrecorded(state, host, suspicion(host, asked.path)) if method == "POST" else None
-            return _exchange(state, route, host, asked, tagging.call_tags(tags, request)) if state.enabled else None
+            return _exchange(state, route, host, asked, _tags(state, tags, request)) if _enabled(state) else None
         except LLMCostError:
             raise
-        except Exception:
-            log.exception("Watching a request to %s failed; it goes out unwatched.", host)
+        except Exception as error:
+            report(log, error, "Watching a request to %s failed; it goes out unwatched.", host)
             return None
 
 
-def _exchange(state: State, route: Route, host: str, target: Target, own_tags: Mapping[str, str]) -> Exchange:
-    merged = tagging.merge(tagging.default_tags(state.settings), tagging.scoped_tags(), own_tags)
-    exchange = Exchange(state, route, host=host, target=target, tags=merged)
+def _exchange(state: State, route: Route, host: str, target: Target, tags: dict[str, str]) -> Exchange:
+    exchange = Exchange(state, route, host=host, target=target, tags=tags)
     exchange.question = question_for(state, exchange)
     return exchange
+
+
+def _enabled(state: State) -> bool:
+    """Whether calls are recorded now. A switch that cannot be read stands where it stands by default."""
+    try:
+        return state.enabled
+    except Exception as error:
+        report(log, error, "LLM_COST_ENABLED could not be read; the call is recorded.")
+        return True
+
+
+def _tags(state: State, tags: TagsArgument, request: object) -> dict[str, str]:
+    try:
+        return tagging.merge(
+            tagging.default_tags(state.settings), tagging.scoped_tags(), tagging.call_tags(tags, request)
+        )
+    except Exception as error:
+        report(log, error, "The tags of a call could not be told; it is recorded without them.")
+        return {}

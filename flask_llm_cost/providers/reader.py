@@ -7,8 +7,10 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from urllib.parse import urlsplit
 
+from flask_llm_cost.failures import report
 from flask_llm_cost.providers import estimate, skim
 from flask_llm_cost.providers.estimate import or_nothing
 from flask_llm_cost.providers.events import Event
@@ -97,26 +99,29 @@ def read(
         dropped_bytes: how much of a long stream is not in ``body``.
     """
     asked, request = Asked(), NO_FIELDS
+    documents = partial(_documents, route, body)
     try:
         request = route.wire.request(request_body)
         asked = route.wire.asked(_path(url), request)
         if not 200 <= status < 300:
             return _refused(route, asked, status, headers, body)
         reading = _answered(route, asked, headers, body, complete)
-    except Exception:
-        log.debug("An answer from %s could not be read.", route.provider, exc_info=True)
-        reading = _reading(route, asked, Answer(), stream=asked.stream, notes=(UNPARSABLE_BODY,))
+    except Exception as error:
+        report(log, error, "An answer from %s could not be read.", route.provider)
+        reading, documents = _silent(route, asked, UNPARSABLE_BODY, complete), partial(list[JSON])
+        if not 200 <= status < 300:
+            return replace(reading, status="error", error_type=str(status))
     if reading.usage_source in _TOLD:
         return reading
-    return _bounded(route, reading, request, lambda: _documents(route, body), dropped_bytes)
+    return _bounded(route, reading, request, documents, dropped_bytes)
 
 
 def read_document(route: Route, document: JSON) -> Reading:
     """Read one answer that is a JSON object already. Never raises."""
     try:
         return _reading(route, Asked(), route.wire.read(document, Asked()), body=document)
-    except Exception:
-        log.debug("An answer from %s could not be read.", route.provider, exc_info=True)
+    except Exception as error:
+        report(log, error, "An answer from %s could not be read.", route.provider)
         return _reading(route, Asked(), Answer(), notes=(UNPARSABLE_BODY,))
 
 
@@ -124,8 +129,8 @@ def read_events(route: Route, events: Sequence[Event]) -> Reading:
     """Read a stream whose events the app has decoded itself. Never raises."""
     try:
         reading = _streamed(route, Asked(stream=True), route.wire.fold(events), b"", complete=True)
-    except Exception:
-        log.debug("A stream from %s could not be read.", route.provider, exc_info=True)
+    except Exception as error:
+        report(log, error, "A stream from %s could not be read.", route.provider)
         reading = _reading(route, Asked(), Answer(), stream=True, notes=(UNPARSABLE_BODY,))
     if reading.usage_source in _TOLD:
         return reading
@@ -157,8 +162,8 @@ def _bounded(
                 return reading
             found = or_nothing(found)
         return replace(reading, bounds=found)
-    except Exception:
-        log.debug("What a call to %s used could not be estimated.", route.provider, exc_info=True)
+    except Exception as error:
+        report(log, error, "What a call to %s used could not be estimated.", route.provider)
         return reading
 
 

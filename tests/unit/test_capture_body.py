@@ -7,6 +7,7 @@ import zlib
 
 import brotli
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,14 +30,17 @@ ENCODERS = {
     "identity": lambda data: data,
     "gzip": gzip.compress,
     "deflate": zlib.compress,
-    "br": brotli.compress,
+    "br": lambda data: brotli.compress(data, quality=4),
+    "zstd": zstandard.compress,
     "gzip, br": lambda data: brotli.compress(gzip.compress(data)),
+    "gzip in frames": lambda data: b"".join(gzip.compress(piece) for piece in chunks_of(data, 700)),
+    "zstd in frames": lambda data: b"".join(zstandard.compress(piece) for piece in chunks_of(data, 700)),
 }
 
 
 @given(st.binary(max_size=4000), st.integers(1, 100), st.sampled_from(sorted(ENCODERS)))
 def test_a_small_body_comes_back_whole_however_it_was_cut(data: bytes, size: int, encoding: str) -> None:
-    body = BoundedBody(SSE, encoding)
+    body = BoundedBody(SSE, encoding.removesuffix(" in frames"))
     for chunk in chunks_of(ENCODERS[encoding](data), size):
         body.append(chunk)
     assert body.content() == data
@@ -48,18 +52,20 @@ def test_bare_deflate_is_understood_too() -> None:
 
 @pytest.mark.parametrize("encoding", ["", "gzip", "br"])
 def test_a_large_stream_keeps_its_head_and_its_tail_within_the_limit(encoding: str) -> None:
-    lines = [f"data: {number:07d} {'x' * (number % 97)}\n" for number in range(40_000)]
+    lines = [f"data: {number:07d} {'x' * (number % 97)}\n\n" for number in range(40_000)]
     data = "".join(lines).encode()
     body = BoundedBody(SSE, encoding)
     for chunk in chunks_of(ENCODERS[encoding](data), 1000):
         body.append(chunk)
         assert len(body._buffer) <= SSE_LIMIT
     content = body.content().decode()
-    head, _, tail = content.partition("\n\n")
+    head, _, tail = content.partition("\n\n\n")
+    head, tail = head.rstrip("\n"), tail.lstrip("\n")
     assert len(content) <= SSE_LIMIT
     assert "".join(lines).startswith(head)
     assert "".join(lines).endswith(tail)
-    assert head.splitlines()[-1] + "\n" in lines, "the head ends with a whole line"
+    assert head.splitlines()[-1] + "\n\n" in lines, "the head ends with a whole event"
+    assert tail.splitlines()[0] + "\n\n" in lines, "the tail begins with a whole event"
 
 
 def test_a_json_document_is_kept_whole_up_to_four_megabytes() -> None:
@@ -78,7 +84,7 @@ def test_a_truncated_gzip_body_yields_what_arrived() -> None:
     assert data.startswith(decoded)
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
 def test_a_body_that_is_not_in_its_encoding_is_a_value_error(encoding: str) -> None:
     with pytest.raises(ValueError, match="broken compressed body"):
         decode(b"\xff\x00 this was never compressed", encoding)
