@@ -1,7 +1,14 @@
-"""Write ``flask_llm_cost/pricing/data/prices.json`` from the genai-prices package and ``corrections.yaml``.
+"""Write ``flask_llm_cost/pricing/data/prices.json`` from genai-prices, litellm and ``corrections.yaml``.
 
-Run from the repository root with the dev dependencies: ``python scripts/build_prices.py``. With ``--check``
-nothing is written; the exit code is 1 where the committed file differs.
+Run from the repository root with the dev dependencies, after fetching the two wheels, which are read and not installed
+(LiteLLM holds back the openai package)::
+
+    pip download --no-deps -r scripts/price_sources.txt -d build/price-sources
+    python scripts/build_prices.py
+
+Each disagreement between the two has to be settled in ``corrections.yaml`` and is listed, with the reason, in
+``price_disagreements.txt`` beside this script; a new one fails the build. With ``--check`` nothing is written; the
+exit code is 1 where a committed file differs.
 """
 
 from __future__ import annotations
@@ -13,49 +20,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
-from importlib.metadata import version
 from pathlib import Path
-
-import yaml
+from zipfile import ZipFile
 
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from flask_llm_cost.pricing.bundle import SCHEMA, Bundle, as_bundled  # noqa: E402
-from flask_llm_cost.pricing.hosts import merge_regions, standard_only  # noqa: E402
-from flask_llm_cost.pricing.sources import Since, from_genai_prices  # noqa: E402
+from flask_llm_cost.pricing.bundle import Bundle, as_bundled  # noqa: E402
+from flask_llm_cost.pricing.sources.assemble import GENAI_PRICES, LITELLM, Assembled, assemble  # noqa: E402
+from flask_llm_cost.pricing.sources.corrections import Corrections  # noqa: E402
 
-DATA = ROOT / "flask_llm_cost" / "pricing" / "data"
-TARGET = DATA / "prices.json"
-SOURCE = "genai-prices"
+TARGET = ROOT / "flask_llm_cost" / "pricing" / "data" / "prices.json"
+DISAGREEMENTS = ROOT / "scripts" / "price_disagreements.txt"
+PRICE_MAP = "litellm/model_prices_and_context_window_backup.json"
 MOST_BYTES = 500_000
-
-WANTED = {
-    "openai": "openai",
-    "azure": "azure",
-    "anthropic": "anthropic",
-    "google": "vertex",
-    "aws": "bedrock",
-    "mistral": "mistral",
-    "groq": "groq",
-    "deepseek": "deepseek",
-    "x-ai": "xai",
-    "cohere": "cohere",
-    "openrouter": "openrouter",
-    "together": "together",
-    "fireworks": "fireworks",
-    "perplexity": "perplexity",
-    "cerebras": "cerebras",
-    "moonshotai": "moonshotai",
-    "minimax": "minimax",
-    "zai": "zai",
-    "meta": "meta",
-    "voyageai": "voyageai",
-}
-FREE = [{"input": "0", "output": "0"}]
-# genai-prices lets these hosts fall back to the maker's standard prices.
-RESOLD_BY_AZURE = ("openai", "anthropic", "deepseek", "xai", "moonshotai")
 
 
 def plain(value: object) -> object:
@@ -77,84 +56,45 @@ def plain(value: object) -> object:
     return value
 
 
-def build() -> tuple[Bundle, dict[str, str]]:
-    """The bundle, and what of the source is not in it and why."""
+def wheel(folder: Path, name: str) -> Path:
+    """The one wheel of a package."""
+    found = sorted(folder.glob(f"{name.replace('-', '_')}-*.whl"))
+    if len(found) != 1:
+        raise SystemExit(f"{folder} has {len(found)} wheels of {name}; one is needed. See the top of this script.")
+    return found[0]
+
+
+def genai_prices_providers(folder: Path) -> Sequence[Mapping[str, object]]:
+    """The data of the genai-prices package, which ships it as Python objects."""
+    sys.path.insert(0, str(wheel(folder, GENAI_PRICES)))
     from genai_prices.data import providers
 
-    corrections = yaml.load((DATA / "corrections.yaml").read_text("utf-8"), Loader=yaml.BaseLoader)
-    since = [Since(item["provider"], item["mode"], date.fromisoformat(item["day"])) for item in corrections["since"]]
     raw = plain(providers)
     assert isinstance(raw, list)
-    converted = from_genai_prices(raw, WANTED, since)
-    gemini = from_genai_prices(raw, {"google": "gemini"}, since)
-    entries, left_out = converted.entries, {**converted.left_out, **gemini.left_out}
-    entries.update({key: entry for key, entry in gemini.entries.items() if not key.startswith("gemini/claude")})
-    merge_regions(entries)
-    resell(entries)
-    correct(entries, left_out, corrections)
-    bundle: Bundle = {
-        "schema": SCHEMA,
-        "updated": corrections["updated"],
-        "sources": {SOURCE: version(SOURCE)},
-        "providers": {
-            provider: [corrected(rule) for rule in rules] for provider, rules in corrections["providers"].items()
-        },
-        "latest": {},
-        "entries": dict(sorted(entries.items())),
-    }
-    return bundle, left_out
+    return raw
 
 
-def resell(entries: dict[str, dict[str, object]]) -> None:
-    for key in list(entries):
-        maker, _, model = key.partition("/")
-        if maker in RESOLD_BY_AZURE and not model.startswith("ft:"):
-            entries.setdefault(f"azure/{model}", standard_only(entries[key]))
+def litellm_prices(folder: Path) -> dict[str, object]:
+    """The price map inside the litellm package."""
+    with ZipFile(wheel(folder, LITELLM)) as archive:
+        raw = json.loads(archive.read(PRICE_MAP), parse_float=Decimal)
+    del raw["sample_spec"]
+    return raw
 
 
-def corrected(rule: Mapping[str, object]) -> dict[str, object]:
-    """A rule of ``corrections.yaml``: its link stays there, its origin is on the receipt."""
-    return {**{name: value for name, value in rule.items() if name != "url"}, "source": "correction"}
+def versions(folder: Path) -> dict[str, str]:
+    return {name: wheel(folder, name).name.split("-")[1] for name in (GENAI_PRICES, LITELLM)}
 
 
-def correct(entries: dict[str, dict[str, object]], left_out: dict[str, str], corrections: Mapping[str, list]) -> None:
-    """Apply ``corrections.yaml``; a key that is not there any more is an error, so that no correction goes stale."""
-    for key in (key for item in corrections["drop"] for key in item["keys"]):
-        del entries[key]
-        left_out[key] = "dropped by corrections.yaml"
-    for key in (key for item in corrections["free"] for key in item["keys"]):
-        del left_out[key]
-        entries[key] = {"source": "correction", "rates": FREE}
-    for key, entry in corrections["entries"].items():
-        if key in entries:
-            raise SystemExit(f"corrections.yaml: {key} is in the source now.")
-        entries[key] = corrected(entry)
-    for item in corrections["rules"]:
-        for key in item["keys"]:
-            add_rule(key, entries[key], item["rule"])
-    for item in corrections["aliases"]:
-        entry = entries[item["key"]]
-        entry["aliases"] = sorted({*entry.get("aliases", ()), *item["names"]})
-    free_variants(entries, left_out)
-
-
-def free_variants(entries: dict[str, dict[str, object]], left_out: dict[str, str]) -> None:
-    """OpenRouter's ``:free`` variants cost nothing; genai-prices has them without rates."""
-    for key in [key for key in left_out if key.startswith("openrouter/") and key.endswith(":free")]:
-        entries[key] = {"rates": FREE}
-        del left_out[key]
-
-
-def add_rule(key: str, entry: dict[str, object], rule: Mapping[str, object]) -> None:
-    refuse_repeated(key, rule, entry["rates"])
-    entry["rates"] = [*entry["rates"], corrected(rule)]
-
-
-def refuse_repeated(key: str, rule: Mapping[str, object], rules: Sequence[Mapping[str, object]]) -> None:
-    for other in rules:
-        for meter in set(rule) & set(other) - {"when", "source"}:
-            if rule.get("when") == other.get("when"):
-                raise SystemExit(f"corrections.yaml: {key} has {meter} in the source now: {other[meter]}.")
+def build(folder: Path) -> Assembled:
+    corrections = Corrections.bundled()
+    return assemble(
+        genai_prices_providers(folder),
+        litellm_prices(folder),
+        corrections,
+        versions=versions(folder),
+        day=date.fromisoformat(corrections.updated),
+    )
 
 
 def text(bundle: Bundle) -> str:
@@ -168,25 +108,60 @@ def dumped(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def listed_disagreements(assembled: Assembled) -> str:
+    """Every disagreement under the decision that covers it."""
+    decided: dict[str, list[str]] = {}
+    for found, decision in assembled.settled:
+        title = "NOT SETTLED" if decision is None else f"{decision.keep}: {decision.why}"
+        decided.setdefault(title, []).append(f"  {found}")
+    head = "Where genai-prices (here) and LiteLLM (there) disagree, and whose price the catalogue has, and why.\n"
+    blocks = ("\n".join([title, *lines]) for title, lines in sorted(decided.items()))
+    return head + "\n" + "\n\n".join(blocks) + "\n"
+
+
+def report(assembled: Assembled, size: int, *, verbose: bool) -> None:
+    if verbose:
+        for key, reason in sorted(assembled.left_out.items()):
+            print(f"left out: {key} ({reason})")
+    overlay = assembled.overlay
+    print(f"the sources agree on {overlay.agreed:,} rates and disagree on {len(overlay.disagreements):,}")
+    added = sum(overlay.completed.values())
+    print(f"litellm adds {len(overlay.added):,} models and {added:,} rates of {len(overlay.completed):,} others")
+    print(f"{len(assembled.bundle['entries']):,} entries, {size:,} bytes; left out: {len(assembled.left_out):,}")
+
+
+def faults(assembled: Assembled, size: int) -> list[str]:
+    """What a build must not have."""
+    found = [f"not settled: {disagreement}" for disagreement, decision in assembled.settled if decision is None]
+    found += assembled.problems
+    if size > MOST_BYTES:
+        found.append(f"The bundle has {size:,} bytes; at most {MOST_BYTES:,} are allowed.")
+    return found
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare with the committed file, write nothing")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sources", type=Path, default=ROOT / "build" / "price-sources", help="where the wheels are")
+    parser.add_argument("--check", action="store_true", help="compare with the committed files, write nothing")
+    parser.add_argument("--verbose", action="store_true", help="list what was left out, too")
     arguments = parser.parse_args()
-    bundle, left_out = build()
-    content = text(bundle)
+    assembled = build(arguments.sources)
+    content = text(assembled.bundle)
     layer = as_bundled(json.loads(content)).layer
     for key in layer:
         layer.entry(key)
     size = len(content.encode())
-    if size > MOST_BYTES:
-        raise SystemExit(f"The bundle has {size:,} bytes; at most {MOST_BYTES:,} are allowed.")
-    differs = not TARGET.exists() or TARGET.read_text("utf-8") != content
-    if differs and not arguments.check:
-        TARGET.write_text(content, encoding="utf-8", newline="\n")
-    for key, reason in sorted(left_out.items()):
-        print(f"left out: {key} ({reason})")
-    print(f"{len(bundle['entries'])} entries, {size:,} bytes, {'changed' if differs else 'unchanged'}")
-    return int(differs and arguments.check)
+    report(assembled, size, verbose=arguments.verbose)
+    found = faults(assembled, size)
+    for fault in found:
+        print(fault)
+    outputs = {TARGET: content, DISAGREEMENTS: listed_disagreements(assembled)}
+    changed = [path for path, new in outputs.items() if not path.exists() or path.read_text("utf-8") != new]
+    for path in changed:
+        print(f"{path.name} differs" if arguments.check or found else f"{path.name} is written")
+        if not (arguments.check or found):
+            path.write_text(outputs[path], encoding="utf-8", newline="\n")
+    return int(bool(found) or (bool(changed) and arguments.check))
 
 
 if __name__ == "__main__":

@@ -264,7 +264,7 @@ def test_a_mapping_to_nothing_is_mentioned_at_start_up(caplog: pytest.LogCapture
 def test_the_book_says_how_old_its_bundled_prices_are() -> None:
     book = opened()
     assert isinstance(book.updated, date)
-    assert book.version == f"{bundled().updated} (genai-prices 0.2.3)"
+    assert book.version == f"{bundled().updated} (genai-prices 0.2.3, litellm 1.109.1)"
 
 
 def test_without_tables_a_book_prices_like_the_bundle() -> None:

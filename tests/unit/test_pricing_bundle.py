@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -183,27 +180,6 @@ def test_the_file_is_small_and_its_entries_are_sorted() -> None:
     assert len(content) < 500_000
     assert entries == sorted(entries)
     assert len(entries) > 1500
-
-
-def build_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_prices", ROOT / "scripts" / "build_prices.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_committed_file_is_what_the_script_makes() -> None:
-    """The same bytes, however often it runs."""
-    pytest.importorskip("genai_prices", reason="genai-prices, the source of the bundled prices, is a dev dependency")
-    pinned = bundled().sources["genai-prices"]
-    if version("genai-prices") != pinned:
-        pytest.skip(f"the bundle is made from genai-prices {pinned}, {version('genai-prices')} is installed")
-    script = build_script()
-    first, again = (script.text(script.build()[0]) for _ in range(2))
-    assert first == again
-    assert first == script.TARGET.read_text("utf-8")
 
 
 def test_corrections_name_their_source() -> None:

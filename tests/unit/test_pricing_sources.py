@@ -7,9 +7,9 @@ from datetime import date
 import pytest
 
 from flask_llm_cost.errors import PriceTableError
-from flask_llm_cost.pricing.clauses import literals, matches
-from flask_llm_cost.pricing.hosts import merge_regions, standard_only
-from flask_llm_cost.pricing.sources import Since, from_genai_prices
+from flask_llm_cost.pricing.sources.clauses import literals, matches
+from flask_llm_cost.pricing.sources.genai_prices import Since, from_genai_prices
+from flask_llm_cost.pricing.sources.hosts import merge_regions, standard_only
 
 
 def converted(model: dict[str, object], provider: str = "openai", since: tuple[Since, ...] = ()) -> object:

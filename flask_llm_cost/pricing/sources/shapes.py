@@ -34,3 +34,14 @@ def mappings(value: object) -> Sequence[Plain]:
     if not isinstance(value, Sequence) or not all(isinstance(item, Mapping) for item in value):
         raise PriceTableError(f"The price source has {shown(value)} where a list of mappings belongs.")
     return value
+
+
+def names(value: object) -> Sequence[str]:
+    """A list of texts.
+
+    Raises:
+        PriceTableError: it is something else.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(item, str) for item in value):
+        raise PriceTableError(f"The price source has {shown(value)} where a list of names belongs.")
+    return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from flask_llm_cost.pricing.shapes import mapping, mappings
+from flask_llm_cost.pricing.sources.shapes import mapping, mappings
 
 
 def literals(clause: object) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flask_llm_cost.pricing.names import BEDROCK_VERSION
-from flask_llm_cost.pricing.shapes import RawEntry, RawRule, mapping, mappings
+from flask_llm_cost.pricing.sources.shapes import RawEntry, RawRule, mapping, mappings
 
 
 def merge_regions(entries: dict[str, RawEntry], provider: str = "bedrock") -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
-from flask_llm_cost.pricing.clauses import literals, matches
 from flask_llm_cost.pricing.names import provider_name
-from flask_llm_cost.pricing.shapes import Plain, RawEntry, RawRule, mapping, mappings
+from flask_llm_cost.pricing.sources.clauses import literals, matches
+from flask_llm_cost.pricing.sources.shapes import Plain, RawEntry, RawRule, mapping, mappings
 from flask_llm_cost.pricing.table import decimal_text
 
 # Price key of genai-prices → meter, and how many units it is for where that is not the meter's own.
