@@ -27,6 +27,10 @@ class LedgerUnavailableError(StorageError):
     """The ledger could not be read. ``__cause__`` holds the database's own error; the message shows no SQL."""
 
 
+class PriceSourceError(LLMCostError):
+    """Published prices cannot be fetched, read or written down."""
+
+
 class UnknownPricingError(LLMCostError):
     """``LLM_COST_UNKNOWN_PRICING = "raise"`` met a model without a price. The event is already recorded."""
 

@@ -12,6 +12,7 @@ from flask_llm_cost.errors import PriceTableError
 from flask_llm_cost.pricing.bundle import bundled
 from flask_llm_cost.pricing.catalog import Layer
 from flask_llm_cost.pricing.explain import Explanation, explain
+from flask_llm_cost.pricing.freshness import Freshness, freshness
 from flask_llm_cost.pricing.pricer import Catalogue
 from flask_llm_cost.pricing.receipt import Receipt
 from flask_llm_cost.pricing.table import Table, parse_table
@@ -38,6 +39,7 @@ class PriceBook:
 
     def __init__(self, overrides: Layer, prices_file: str | None, model_aliases: Mapping[str, str]) -> None:
         self.file_error: str | None = None
+        self._file_updated: object = None
         self._overrides = overrides
         self._path = prices_file
         self._aliases = model_aliases
@@ -123,6 +125,12 @@ class PriceBook:
         """The day on which the bundled prices were last compared with the providers' pages."""
         return bundled().updated
 
+    def freshness(self, today: date) -> Freshness:
+        """Whether the table in use is of late: the prices file where there is one, else the bundled one."""
+        if self._path is None:
+            return freshness("Bundled prices", self.updated, today)
+        return freshness(f"{SETTING} {self._path!r}", self._file_updated, today)
+
     @property
     def version(self) -> str:
         """The bundled table as a footer names it: "2026-11-01 (genai-prices 0.2.3)"."""
@@ -153,6 +161,7 @@ class PriceBook:
 
     def _use(self, table: Table) -> None:
         self.catalogue = self._stack(table)
+        self._file_updated = table.metadata.get("updated_at")
         self.file_error = None
         _mention_ignored(table, f"{SETTING} {self._path!r}")
 

@@ -54,8 +54,27 @@ class Bundled:
 @cache
 def bundled() -> Bundled:
     """The bundled catalogue, read once per process; its entries are parsed when they are first asked for."""
+    return as_bundled(_read())
+
+
+def bundled_entries() -> dict[str, dict[str, object]]:
+    """The bundled entries as they are written, each with its source and its provider's rules."""
+    return expanded(_read())
+
+
+def expanded(bundle: Bundle) -> dict[str, dict[str, object]]:
+    """A bundle's entries that need nothing but themselves, as a prices file has them."""
+    default = next(iter(bundle["sources"]), "manual")
+    entries: dict[str, dict[str, object]] = {}
+    for key, entry in bundle["entries"].items():
+        common = bundle["providers"].get(key.partition("/")[0], [])
+        entries[key] = {"source": default, **entry, "rates": [*cast(list[object], entry["rates"]), *common]}
+    return entries
+
+
+def _read() -> Bundle:
     text = files("flask_llm_cost.pricing").joinpath("data", "prices.json").read_bytes()
-    return as_bundled(cast(Bundle, json.loads(text)))
+    return cast(Bundle, json.loads(text))
 
 
 def as_bundled(raw: Bundle) -> Bundled:

@@ -30,6 +30,8 @@ LEGACY_KEYS = frozenset({"cached_input", "cache_creation_input", "cache_input", 
 MODE = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 RULE_FIELDS = frozenset({"when", "multiplier", "effective_from", "effective_until", "source"})
 ENTRY_FIELDS = frozenset({"rates", "source", "checked_at", "aliases"})
+# What ``prices refresh`` writes into a file is no person's table: a cache rate that is not there is not the input's.
+PUBLISHED = frozenset({"genai-prices", "litellm", "openrouter", "correction"})
 TABLE_FIELDS = frozenset({"models", "metadata", "schema_version"})
 
 
@@ -68,7 +70,8 @@ def parse_table(raw: object, where: str) -> Table:
         place = f"{where}: {named(key)}"
         if not isinstance(value, Mapping):
             raise PriceTableError(f"{place}: a mapping of rates is needed, not {shown(value)}.")
-        table.entries[key] = parse_entry(key, value, place, user=True, ignored=table.ignored)
+        by_hand = value.get("source") not in PUBLISHED
+        table.entries[key] = parse_entry(key, value, place, user=by_hand, ignored=table.ignored)
         table.aliases[key] = parse_aliases(value, place)
     return table
 

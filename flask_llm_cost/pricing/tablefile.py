@@ -34,26 +34,42 @@ def read_table(path: str) -> Table:
         PriceTableError: the file is absent, too large, not of its format, or its prices are malformed.
     """
     where = f"Unable to load {SETTING} {path!r}"
-    text = _text(path, where)
+    return parse_table(raw_table(path, where), where)
+
+
+def raw_table(path: str, where: str, most_bytes: int = MOST_BYTES) -> object:
+    """What a file says, numbers as texts.
+
+    Args:
+        where: how the messages name the file.
+
+    Raises:
+        PriceTableError: the file is absent, too large or not of its format.
+    """
+    text = _text(path, where, most_bytes)
     try:
-        raw = _yaml(text) if path.casefold().endswith((".yml", ".yaml")) else _json(text)
+        return _yaml(text) if is_yaml(path) else _json(text)
     except RecursionError:
         raise PriceTableError(f"{where}: it is nested too deeply.") from None
     except (ValueError, yaml.YAMLError) as error:
         raise PriceTableError(f"{where}: {_one_line(error)}") from None
-    return parse_table(raw, where)
 
 
-def _text(path: str, where: str) -> str:
+def is_yaml(path: str) -> bool:
+    """By its name; everything else is JSON."""
+    return path.casefold().endswith((".yml", ".yaml"))
+
+
+def _text(path: str, where: str, most_bytes: int) -> str:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise PriceTableError(f"{where}: it is not a regular file.")
         with open(path, "rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(most_bytes + 1)
     except OSError as error:
         raise PriceTableError(f"{where}: {error.strerror or error}.") from None
-    if len(content) > MOST_BYTES:
-        raise PriceTableError(f"{where}: it is larger than {MOST_BYTES // 1024 // 1024} MiB.")
+    if len(content) > most_bytes:
+        raise PriceTableError(f"{where}: it is larger than {most_bytes // 2**20} MiB.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -49,6 +49,7 @@ _PRICE = re.compile(
     r"(?P<price>[a-z_0-9]+?)(?:_above_(?P<over>\d+)k_tokens)?(?:_(?P<mode>batches|flex|priority|ultrafast))?"
 )
 _MOST_DECIMALS = 9
+_NUMBER = re.compile(r"\d{1,12}(\.\d{1,30})?([eE]-?\d{1,2})?", re.ASCII)
 _MODES = {"batches": "batch"}
 _IMAGE = re.compile(r"(?:(?P<quality>hd|standard|low|medium|high)/)?(?P<size>\d+-x-\d+)/(?P<model>[^/]+)")
 _UPLIFTS = {
@@ -66,7 +67,7 @@ def from_litellm(prices: Mapping[str, object], wanted: Mapping[str, str]) -> Con
     """Entries of the bundled form.
 
     Args:
-        prices: LiteLLM's map, fractions as Decimals.
+        prices: LiteLLM's map, fractions as Decimals or texts.
         wanted: their provider → ours; others are left out.
     """
     converted = Converted()
@@ -124,6 +125,8 @@ def _rules(model: Plain, provider: str) -> Iterator[RawRule]:
 
 def _is_price(value: object) -> bool:
     """A zero of LiteLLM's says that nobody filled it in as often as that it is free."""
+    if isinstance(value, str):
+        value = Decimal(value) if _NUMBER.fullmatch(value) else None
     return isinstance(value, int | Decimal) and not isinstance(value, bool) and value > 0
 
 

@@ -1,31 +1,25 @@
-"""``flask llm-cost prices``: what a model costs, and why."""
+"""``flask llm-cost prices explain``: which rates a call has, from where, and what it costs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import click
-from flask.cli import AppGroup
+from flask.cli import with_appcontext
 from rich.console import Console
-from rich.table import Table
 
-from flask_llm_cost.pricing.book import PriceBook
+from flask_llm_cost.cli.prices.printing import new_console, new_table
 from flask_llm_cost.pricing.explain import EffectiveRate, Explanation
-from flask_llm_cost.pricing.listing import ListedPrice, listed
 from flask_llm_cost.pricing.receipt import Receipt
 from flask_llm_cost.pricing.table import decimal_text
 from flask_llm_cost.state import current_state
 
 INCOMPLETE = 1
-# rich measures a terminal; a pipe has no width, and nothing in it may be cut off.
-PIPE_COLUMNS = 10_000
-
-prices = AppGroup("prices", help="Look up prices.")
 
 
-@prices.command("explain")
+@click.command("explain")
 @click.argument("provider")
 @click.argument("model")
 @click.option("--mode", help="Tier as served: batch, flex, priority, …")
@@ -37,6 +31,7 @@ prices = AppGroup("prices", help="Look up prices.")
 @click.option("--cache-write-tokens", type=click.IntRange(min=0), help="Input tokens written to a cache.")
 @click.option("--at", "at_text", metavar="DATE", help="Day or moment of the call (ISO, UTC); now by default.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, decimals as texts.")
+@with_appcontext
 @click.pass_context
 def explain_command(
     context: click.Context,
@@ -64,32 +59,12 @@ def explain_command(
     }
     usage = {name: count for name, count in counts.items() if count is not None} or None
     at = _moment(at_text)
-    found = _book().explain(provider, model, usage, mode=mode, geo=geo, speed=speed, at=at)
+    found = current_state().prices.explain(provider, model, usage, mode=mode, geo=geo, speed=speed, at=at)
     if as_json:
         click.echo(json.dumps(found.as_dict(), indent=2))
     else:
         _print_explanation(found)
     context.exit(0 if found.complete else INCOMPLETE)
-
-
-@prices.command("list")
-@click.option("--provider", help="Only this provider's models.")
-@click.option("--search", help="Only models whose key has this text in it.")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable, decimals as texts.")
-def list_command(provider: str | None, search: str | None, as_json: bool) -> None:
-    """The models that have prices, with today's standard rates."""
-    book = _book()
-    book.refresh()
-    found = listed(book.catalogue, provider=provider, search=search)
-    if as_json:
-        click.echo(json.dumps([price.as_dict() for price in found], indent=2))
-        return
-    _print_list(found)
-    click.echo(f"{len(found)} models. Bundled prices: {book.version}.")
-
-
-def _book() -> PriceBook:
-    return current_state().prices
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -102,20 +77,8 @@ def _moment(text: str | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PIPE_COLUMNS, color_system=None)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
 def _print_explanation(found: Explanation) -> None:
-    console = _console()
+    console = new_console()
     console.print(found.message, markup=False, soft_wrap=True)
     receipt = found.receipt
     if not found.matched:
@@ -132,7 +95,7 @@ def _print_explanation(found: Explanation) -> None:
 
 
 def _print_rates(console: Console, rates: Iterable[EffectiveRate]) -> None:
-    table = _table("rate", "USD", "per", "since", "condition", "source")
+    table = new_table("rate", "USD", "per", "since", "condition", "source")
     for rate in rates:
         source = rate.source if rate.inherited is None else f"{rate.source}, inherited from {rate.inherited}"
         table.add_row(
@@ -142,19 +105,10 @@ def _print_rates(console: Console, rates: Iterable[EffectiveRate]) -> None:
 
 
 def _print_example(console: Console, receipt: Receipt) -> None:
-    table = _table("example", "quantity", "USD")
+    table = new_table("example", "quantity", "USD")
     for line in receipt.lines:
         cost = "no rate" if line.cost is None else decimal_text(line.cost)
         table.add_row(line.meter, f"{line.quantity:,}", cost)
     total = "unknown" if receipt.total is None else decimal_text(receipt.total)
     table.add_row("total", "", f"{total} ({receipt.status}{f': {receipt.reason}' if receipt.reason else ''})")
     console.print(table)
-
-
-def _print_list(found: Iterable[ListedPrice]) -> None:
-    table = _table("model", "input", "cache read", "cache write", "output", "per", "layer", "source")
-    for price in found:
-        rates: Mapping[str, str] = price.token_rates
-        cells = (rates.get(name, "-") for name in ("input", "cache_read", "cache_write", "output"))
-        table.add_row(price.key, *cells, "1,000,000", price.layer, price.source)
-    _console().print(table)
