@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from fractions import Fraction
 
@@ -16,6 +16,7 @@ MANUAL = "manual"
 # A price that moves further than this at once is more likely a mistake of the source.
 MOST_FOLD = 3
 MULTIPLIER = "multiplier"
+LAST = 999
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -71,13 +72,13 @@ class Comparison:
 
 
 def compare(
-    file: Mapping[str, Plain], bundle: Mapping[str, Plain], published: Mapping[str, Plain], today: date
+    file: Mapping[str, Plain], held: Mapping[str, Plain], published: Mapping[str, Plain], today: date
 ) -> Comparison:
     """Compare, model by model.
 
     Args:
         file: the prices file's entries; one without a source is a person's.
-        bundle: the bundled entries, which hold where the file has none.
+        held: the entries in use: the file's, and the bundled ones where it has none.
         published: the source's entries.
         today: only rules in force today are compared.
 
@@ -89,12 +90,11 @@ def compare(
         if key in file and is_manual(file[key]):
             outcome.manual.append(key)
             continue
-        held = file.get(key, bundle.get(key))
         rates = _rates(key, published[key], today)
-        if held is None:
+        if key not in held:
             outcome.added.append(key)
             continue
-        before = _rates(key, held, today)
+        before = _rates(key, held[key], today)
         for meter, when in sorted({*before, *rates}):
             change = Change(key, meter, when, before.get((meter, when)), rates.get((meter, when)))
             if change.before != change.after:
@@ -116,8 +116,14 @@ def _rates(key: str, raw: Plain, today: date) -> dict[tuple[str, str], str]:
     rates: dict[tuple[str, str], str] = {}
     for rule in entry.rules_on(today):
         for meter, text in _of_rule(rule):
-            rates.setdefault((meter, condition(rule)), text)
+            rates.setdefault((meter, condition(_rounded(rule))), text)
     return rates
+
+
+def _rounded(rule: Rule) -> Rule:
+    """ "From 200,000 tokens on" as "over 200,000": sources say either of the same tier."""
+    over = rule.when.context_over
+    return replace(rule, when=replace(rule.when, context_over=over + 1)) if over and over % 1000 == LAST else rule
 
 
 def _of_rule(rule: Rule) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -44,11 +44,13 @@ class Published:
     Attributes:
         entries: key → entry, each with all of its rules and its source; ``None`` where nothing changed.
         versions: address → version.
+        partial: whether it has only some of the rates, so that the others in use stay.
         notes: what is odd about it.
     """
 
     entries: Entries | None
     versions: Versions
+    partial: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -66,17 +68,23 @@ def published(source: str, held: Versions, today: date) -> Published:
         if source == "all":
             return _together(held, today)
         if source in URLS:
-            return _one(URLS[source], held, lambda content: _named(source, _json(URLS[source], content), today))
+            return _fetched(source, URLS[source], held, today)
         if "://" in source:
-            return _one(source, held, lambda content: _any(source, _json(source, content), today))
-        return Published(_any(source, _from_file(source), today), {})
+            return _fetched(source, source, held, today)
+        entries, partial = _any(source, _from_file(source), today)
+        return Published(entries, {}, partial)
     except PriceTableError as error:
         raise PriceSourceError(f"{source}: {error}") from error
 
 
-def _one(url: str, held: Versions, read: Callable[[bytes], Entries]) -> Published:
+def _fetched(source: str, url: str, held: Versions, today: date) -> Published:
     found = fetch(url, held.get(url))
-    return Published(None if found.content is None else read(found.content), {url: found.version})
+    versions = {url: found.version}
+    if found.content is None:
+        return Published(None, versions)
+    raw = _json(url, found.content)
+    entries, partial = (_named(source, raw, today), True) if source in URLS else _any(source, raw, today)
+    return Published(entries, versions, partial)
 
 
 def _from_file(path: str) -> object:
@@ -101,7 +109,7 @@ def _together(held: Versions, today: date) -> Published:
     notes = () if not new else (f"genai-prices and litellm disagree on {len(new)} more rates: genai-prices is used.",)
     # OpenRouter's own word on its own models.
     own = _sourced(from_openrouter(_listed(raw[OPENROUTER])).entries, OPENROUTER)
-    return Published({**_expanded(assembled.bundle), **own}, versions, notes)
+    return Published({**_expanded(assembled.bundle), **own}, versions, notes=notes)
 
 
 def _whole(name: str, answer: Fetched) -> bytes:
@@ -120,17 +128,17 @@ def _named(source: str, raw: object, today: date) -> Entries:
     return _sourced(from_openrouter(_listed(raw)).entries, OPENROUTER)
 
 
-def _any(source: str, raw: object, today: date) -> Entries:
-    """A file of any of the known forms."""
+def _any(source: str, raw: object, today: date) -> tuple[Entries, bool]:
+    """A file of any of the known forms, and whether it has only some of the rates."""
     if isinstance(raw, list):
-        return _genai_prices(raw, today)
+        return _genai_prices(raw, today), True
     if not isinstance(raw, Mapping):
         raise PriceSourceError(f"{source} is no price table: it is neither a list nor a mapping.")
     if isinstance(raw.get("data"), list):
-        return _named(OPENROUTER, raw, today)
+        return _named(OPENROUTER, raw, today), True
     if "models" not in raw and any(isinstance(item, Mapping) and "litellm_provider" in item for item in raw.values()):
-        return _named(LITELLM, raw, today)
-    return _ours(source, raw)
+        return _named(LITELLM, raw, today), True
+    return _ours(source, raw), False
 
 
 def _genai_prices(raw: object, today: date) -> Entries:

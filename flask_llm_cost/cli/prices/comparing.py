@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from flask_llm_cost.pricing.bundle import bundled_entries
 from flask_llm_cost.published.compare import Comparison, compare
 from flask_llm_cost.published.pricefile import PriceFile, read
 from flask_llm_cost.published.source import Published, published
+from flask_llm_cost.published.union import union
 
 SOURCE_HELP = "all, genai-prices, litellm, openrouter, an https address, or a file."
 
@@ -43,10 +44,12 @@ def compared(source: str, path: str | None, *, conditional: bool) -> Compared:
     place = None if path is None else Path(path)
     file = PriceFile() if place is None else read(place)
     found = published(source, file.versions if conditional else {}, today())
-    outcome = Comparison()
-    if found.entries is not None:
-        outcome = compare(file.models, bundled_entries(), found.entries, today())
-    return Compared(source, place, file, found, outcome)
+    if found.entries is None:
+        return Compared(source, place, file, found, Comparison())
+    held = {**bundled_entries(), **file.models}
+    if found.partial:
+        found = replace(found, entries=union(held, found.entries, today()))
+    return Compared(source, place, file, found, compare(file.models, held, found.entries or {}, today()))
 
 
 def today() -> date:
