@@ -30,16 +30,18 @@ def freshness(what: str, updated: object, today: date) -> Freshness:
     """
     if updated is None or updated == "":
         return Freshness(False, f"{what}: nothing says when the prices were last updated. Run: {REMEDY}")
-    try:
-        day = updated if isinstance(updated, date) else date.fromisoformat(_text(updated)[:10])
-    except ValueError:
+    day = _day(updated)
+    if day is None:
         return Freshness(False, f"{what}: updated_at = {updated!r} is not a date. Run: {REMEDY}")
     if (today - day).days > OLD_DAYS:
         return Freshness(False, f"{what}: the prices of {day} are older than {OLD_DAYS} days. Run: {REMEDY}")
     return Freshness(True, f"{what}: the prices are of {day}.")
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("not a text")
-    return value
+def _day(value: object) -> date | None:
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(value[:10]) if isinstance(value, str) else None
+    except ValueError:
+        return None
