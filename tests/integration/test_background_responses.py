@@ -53,7 +53,7 @@ def test_a_background_response_polled_five_times_is_one_row_with_its_usage(
         response_id = in_background(llm_cost, client)
         (queued,) = calls()
         assert summary(queued) == ("ok", "unknown", 0, None, {"feature": "research"}, None, CREATED)
-        assert (queued.cost_status, queued.receipt["notes"]) == ("unknown", ["pending"])
+        assert (queued.cost_status, queued.receipt["notes"]) == ("estimated", ["pending"])
 
         states = [client.responses.retrieve(response_id).status for _ in range(5)]
 
@@ -123,7 +123,7 @@ def test_a_response_called_off_is_cancelled_and_its_cost_unknown(
         client.responses.retrieve(response_id)
     (row,) = calls()
     assert summary(row) == ("cancelled", "unknown", 0, None, {"feature": "research"}, None, CREATED)
-    assert row.cost_status == "unknown"
+    assert row.cost_status == "estimated"
 
 
 def test_asking_for_a_response_that_is_not_there_is_no_call(

@@ -41,11 +41,11 @@ def run() -> Iterator[Callable[[Ledger, Any, list[str]], Result]]:
 def test_upgrade_says_what_it_did(open_ledger: Any, sqlite_url: URL, run: Run) -> None:
     ledger = open_ledger(sqlite_url, migrate=False)
     assert run(ledger, db, ["current"]).output == (
-        "none (newest: 0001). The ledger's tables are missing: run `flask llm-cost db upgrade`.\n"
+        "none (newest: 0002). The ledger's tables are missing: run `flask llm-cost db upgrade`.\n"
     )
-    assert run(ledger, db, ["upgrade"]).output == "The ledger's tables are upgraded: nothing -> 0001.\n"
-    assert run(ledger, db, ["upgrade"]).output == "The ledger's tables are current already (0001).\n"
-    assert run(ledger, db, ["current"]).output == "0001 (newest: 0001). The ledger's tables are current.\n"
+    assert run(ledger, db, ["upgrade"]).output == "The ledger's tables are upgraded: nothing -> 0002.\n"
+    assert run(ledger, db, ["upgrade"]).output == "The ledger's tables are current already (0002).\n"
+    assert run(ledger, db, ["current"]).output == "0002 (newest: 0002). The ledger's tables are current.\n"
 
 
 def test_sql_prints_the_ddl_without_a_database(open_ledger: Any, run: Run) -> None:

@@ -163,14 +163,14 @@ def test_a_database_that_comes_back_gets_everything(
 ) -> None:
     """Errors of the database are retried for ever; nothing is lost, nothing twice. Covers P-ING-14, P-ING-23."""
     ledger = open_ledger(sqlite_url, durability="spool")
-    write, away = ledger._writer.write_batch, threading.Event()
+    write, away = ledger._writer.write_new, threading.Event()
 
     def sometimes(batch: Any) -> int:
         if away.is_set():
             raise OperationalError("", {}, Exception("server closed the connection"))
         return write(batch)
 
-    monkeypatch.setattr(ledger._writer, "write_batch", sometimes)
+    monkeypatch.setattr(ledger._writer, "write_new", sometimes)
     ledger.record(make_event())
     wait_until(lambda: counts(ledger)[0] == 1)
     away.set()
