@@ -123,7 +123,7 @@ def test_a_response_called_off_is_cancelled_and_its_cost_unknown(
         client.responses.retrieve(response_id)
     (row,) = calls()
     assert summary(row) == ("cancelled", "unknown", 0, None, {"feature": "research"}, None, CREATED)
-    assert row.cost_status == "estimated"
+    assert row.cost_status == "unknown"
 
 
 def test_asking_for_a_response_that_is_not_there_is_no_call(
