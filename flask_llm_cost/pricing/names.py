@@ -67,6 +67,8 @@ BEDROCK_REGION = re.compile(r"(us-gov|us|eu|apac|jp|au|ca|sa|in|me|global)\.(?=[
 BEDROCK_VERSION = re.compile(r"-v\d+:\d+(:\d+k)?$")
 SNAPSHOT = re.compile(r"-(20\d\d)(-?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])$")
 VERTEX_VERSION = re.compile(r"@(\d{8}|default|latest)$")
+# https://docs.fireworks.ai/getting-started/concepts: the models of Fireworks' own account.
+FIREWORKS_ACCOUNT = "accounts/fireworks/models/"
 RESOURCE = re.compile(r"^(?:.*/)?publishers/[^/]+/models/")
 
 
@@ -101,6 +103,8 @@ def normalized(provider: str, model: str) -> tuple[str, str | None]:
         if region:
             name, geo = name[region.end() :], region[1]
         name = BEDROCK_VERSION.sub("", name)
+    elif provider == "fireworks":
+        name = name.removeprefix(FIREWORKS_ACCOUNT)
     elif provider == "vertex":
         name = VERTEX_VERSION.sub(lambda found: f"-{found[1]}" if found[1].isdigit() else "", name)
     return name, geo

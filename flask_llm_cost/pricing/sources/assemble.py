@@ -125,7 +125,7 @@ def assemble(
         "entries": entries,
     }
     other = from_litellm(litellm, IN_LITELLM)
-    overlay = lay_over(bundle, other.entries, LITELLM, day)
+    overlay = lay_over(bundle, corrections.without_dropped(other.entries, left_out), LITELLM, day)
     settled = [(found, corrections.settle(found)) for found in overlay.disagreements]
     for found, decision in settled:
         if decision is not None and decision.keep == LITELLM:

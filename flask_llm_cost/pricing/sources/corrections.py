@@ -14,6 +14,7 @@ from flask_llm_cost.pricing.bundle import Bundle
 from flask_llm_cost.pricing.sources.genai_prices import Since
 from flask_llm_cost.pricing.sources.overlay import Disagreement
 from flask_llm_cost.pricing.sources.shapes import Plain, RawEntry, RawRule, mapping, mappings, names
+from flask_llm_cost.pricing.table import RULE_FIELDS
 
 FREE: RawEntry = {"rates": [{"input": "0", "output": "0"}]}
 CORRECTION = "correction"
@@ -101,6 +102,18 @@ class Corrections:
             self._add_names(str(item["key"]), entries, names(item["names"]))
         _free_variants(entries, left_out)
 
+    def without_dropped(self, overlay: Mapping[str, RawEntry], left_out: dict[str, str]) -> dict[str, RawEntry]:
+        """The overlay's entries but for those under ``drop_from_litellm``, which are patterns."""
+        held = dict(overlay)
+        for pattern in _keys(self.raw.get("drop_from_litellm", ())):
+            matched = [key for key in held if fnmatchcase(key, pattern)]
+            if not matched and overlay:
+                self._stale("drop_from_litellm", pattern)
+            for key in matched:
+                del held[key]
+                left_out[key] = "dropped by corrections.yaml"
+        return held
+
     def _drop_and_free(self, entries: dict[str, RawEntry], left_out: dict[str, str]) -> None:
         for key in _keys(self.raw["drop"]):
             if entries.pop(key, None) is None:
@@ -117,15 +130,20 @@ class Corrections:
             return
         entry = entries[key]
         for other in mappings(entry["rates"]):
-            for meter in set(rule) & set(other) - {"when", "source"}:
-                if rule.get("when") == other.get("when"):
+            for meter in set(rule) & set(other) - RULE_FIELDS:
+                if rule.get("when") == other.get("when") and "effective_until" not in rule:
                     self._stale("rules", f"{key}: {meter}")
-        entry["rates"] = [*mappings(entry["rates"]), _corrected(rule)]
+        # Of two rules that hold alike the one written first prevails: what a model cost until a day is the correction.
+        entry["rates"] = [_corrected(rule), *mappings(entry["rates"])]
 
     def _add_names(self, key: str, entries: Mapping[str, RawEntry], aliases: Sequence[str]) -> None:
         if key not in entries:
             self._stale("aliases", key)
             return
+        provider = key.partition("/")[0]
+        for other, entry in entries.items():
+            if other.startswith(f"{provider}/") and set(aliases) & set(names(entry.get("aliases", ()))):
+                entry["aliases"] = [name for name in names(entry["aliases"]) if name not in aliases]
         entry = entries[key]
         entry["aliases"] = sorted({*names(entry.get("aliases", ())), *aliases})
 

@@ -43,12 +43,16 @@ METERS_BY_PRICE: Mapping[str, str] = {
     "ocr_cost_per_page": "page",
     "annotation_cost_per_page": "page.annotated",
 }
-# How a search is called where it is billed by the provider of the model.
+# How a search is called where it is billed by the provider of the model. Claude searches with its own tool on Vertex AI.
 SEARCH = {"gemini": "tool.grounding", "vertex": "tool.grounding"}
+CLAUDE_ON_VERTEX = "vertex_ai-anthropic_models"
 _PRICE = re.compile(
     r"(?P<price>[a-z_0-9]+?)(?:_above_(?P<over>\d+)k_tokens)?(?:_(?P<mode>batches|flex|priority|ultrafast))?"
 )
 _MOST_DECIMALS = 9
+# A price per second is cut off after some digits; the price per hour has few.
+_AN_HOUR = 3600
+_MOST_DECIMALS_AN_HOUR = 4
 _NUMBER = re.compile(r"\d{1,12}(\.\d{1,30})?([eE]-?\d{1,2})?", re.ASCII)
 _MODES = {"batches": "batch"}
 _IMAGE = re.compile(r"(?:(?P<quality>hd|standard|low|medium|high)/)?(?P<size>\d+-x-\d+)/(?P<model>[^/]+)")
@@ -131,13 +135,14 @@ def _is_price(value: object) -> bool:
 
 
 def _rate(meter: str, value: object) -> object:
-    """The price of one as providers quote it: of a million tokens, of a minute, of one of anything else.
+    """The price of one as providers quote it: of a million tokens, of an hour, of one of anything else.
 
     The map has binary fractions, 1.4999999999999999e-07 for 0.15 a million; no provider quotes nine decimals.
     """
-    per = 60 if meter.endswith(".second") else default_per(meter)
-    usd = decimal_text(round(EXACT.multiply(Decimal(str(value)), Decimal(per)), _MOST_DECIMALS))
-    return {"usd": usd, "per": per} if per == 60 else usd
+    per = _AN_HOUR if meter.endswith(".second") else default_per(meter)
+    places = _MOST_DECIMALS_AN_HOUR if per == _AN_HOUR else _MOST_DECIMALS
+    usd = decimal_text(round(EXACT.multiply(Decimal(str(value)), Decimal(per)), places))
+    return {"usd": usd, "per": per} if per == _AN_HOUR else usd
 
 
 def _add_seconds(model: Plain, found: dict[tuple[str | None, int | None], RawRule]) -> None:
@@ -158,7 +163,9 @@ def _add_search(model: Plain, provider: str, found: dict[tuple[str | None, int |
     prices = set(by_size.values()) if isinstance(by_size, Mapping) else set()
     if len(prices) == 1 and (None, None) in found:
         usd = EXACT.multiply(Decimal(str(prices.pop())), Decimal(1000))
-        found[None, None][SEARCH.get(provider, "tool.web_search")] = {"usd": decimal_text(usd), "per": 1000}
+        own = model.get("litellm_provider") == CLAUDE_ON_VERTEX
+        meter = "tool.web_search" if own else SEARCH.get(provider, "tool.web_search")
+        found[None, None][meter] = {"usd": decimal_text(usd), "per": 1000}
 
 
 def _uplifts(model: Plain) -> Iterator[RawRule]:

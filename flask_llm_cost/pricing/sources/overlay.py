@@ -6,7 +6,7 @@ have a price for the same thing and it differs, nothing is decided here: that is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from fractions import Fraction
@@ -84,7 +84,7 @@ def lay_over(base: Bundle, entries: Mapping[str, RawEntry], source: str, day: da
             outcome.added.append(key)
             continue
         comparison = _Comparison(outcome, catalogue, key, found.entry.key, noon)
-        for rule in mappings(entry["rates"]):
+        for rule in comparison.placed(mappings(entry["rates"])):
             new = comparison.missing(rule)
             # What a snapshot alone has may be true of that snapshot alone.
             if new and found.stage != "snapshot":
@@ -103,6 +103,26 @@ class _Comparison:
     key: str
     entry: str
     noon: datetime
+
+    def placed(self, rules: Sequence[Plain]) -> Sequence[Plain]:
+        """The overlay's rules, those without a region under ``global`` where theirs is the worldwide price.
+
+        On Bedrock a region's own endpoint costs a tenth more than the global one; the base has the former under the
+        plain name, LiteLLM for some models the latter.
+        """
+        theirs = next((rule.get("input") for rule in rules if not rule.get("when")), None)
+        here, worldwide = (self._input(geo) for geo in (None, "global"))
+        if theirs is None or here is None or worldwide is None or here == worldwide:
+            return rules
+        if not _equal(worldwide, parse_rate("input", theirs, self.key)):
+            return rules
+        return [part for rule in rules for part in _worldwide(rule)]
+
+    def _input(self, geo: str | None) -> Rate | None:
+        """The base's rate of fresh input in a region, at the standard tier."""
+        card = self._card({} if geo is None else {"geo": geo})
+        held = None if card is None else card.rates.get("input")
+        return None if held is None else Rate(held.usd, held.per)
 
     def missing(self, rule: Plain) -> RawRule:
         """The part of a rule that the base has no price for; what both have is counted."""
@@ -170,6 +190,17 @@ class _Comparison:
         provider, _, model = self.key.partition("/")
         named = {name: str(value) for name, value in conditions.items() if value is not None}
         return self.catalogue.tariff(provider, model, at=self.noon, mode=named.get("mode"), geo=named.get("geo"))
+
+
+def _worldwide(rule: Plain) -> Iterator[RawRule]:
+    """A rule's prices of tokens for the global endpoint; its other prices, of searches, for every endpoint."""
+    when = mapping(rule.get("when") or {})
+    tokens = {name: value for name, value in rule.items() if name == "multiplier" or is_token_meter(name)}
+    others = {name: value for name, value in rule.items() if name not in {*tokens, "when"}}
+    if tokens:
+        yield {"when": {"geo": "global", **when}, **tokens}
+    if others:
+        yield {"when": dict(when), **others} if when else others
 
 
 def _equal(ours: Rate, theirs: Rate) -> bool:
