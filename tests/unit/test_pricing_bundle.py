@@ -195,6 +195,7 @@ def test_corrections_name_their_source() -> None:
         *raw["aliases"],
         *raw["free"],
         *raw["drop"],
+        *raw["drop_from_litellm"],
     ]
     assert [item for item in items if not str(item.get("url", "")).startswith("https://")] == []
 

@@ -45,14 +45,36 @@ def test_the_name_of_a_price_tells_meter_size_of_prompt_and_tier() -> None:
     ]
 
 
-def test_sound_is_billed_by_the_minute_film_by_the_minute_and_searches_by_the_thousand() -> None:
+def test_sound_and_film_are_billed_by_the_hour_and_searches_by_the_thousand() -> None:
+    """The digits that a price per second was cut off after are those of a price per hour again."""
     assert rules(mode="audio_transcription", input_cost_per_second=0.0001, output_cost_per_second=0.0001) == [
-        {"audio.second": {"usd": "0.006", "per": 60}}
+        {"audio.second": {"usd": "0.36", "per": 3600}}
     ]
-    assert rules(mode="video_generation", output_cost_per_second=0.1) == [{"video.second": {"usd": "6", "per": 60}}]
+    assert rules(mode="audio_transcription", input_cost_per_second=5.83333e-05) == [
+        {"audio.second": {"usd": "0.21", "per": 3600}}
+    ]
+    assert rules(mode="video_generation", output_cost_per_second=0.1) == [{"video.second": {"usd": "360", "per": 3600}}]
     sizes = {f"search_context_size_{size}": 0.01 for size in ("low", "medium", "high")}
     assert rules(input_cost_per_token=1e-06, search_context_cost_per_query=sizes) == [
         {"input": "1", "tool.web_search": {"usd": "10", "per": 1000}}
+    ]
+
+
+def test_claude_on_vertex_searches_with_its_own_tool_and_gemini_grounds() -> None:
+    sizes = {f"search_context_size_{size}": Decimal("0.01") for size in ("low", "medium", "high")}
+    wanted = {"vertex_ai-anthropic_models": "vertex", "vertex_ai": "vertex"}
+    raw = {
+        provider: {
+            "litellm_provider": provider,
+            "input_cost_per_token": Decimal("1e-06"),
+            "search_context_cost_per_query": sizes,
+        }
+        for provider in wanted
+    }
+    found = from_litellm(raw, wanted).entries
+    assert [set(entry["rates"][0]) for entry in found.values()] == [
+        {"input", "tool.web_search"},
+        {"input", "tool.grounding"},
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from flask_llm_cost.pricing.bundle import Bundle, as_bundled
 from flask_llm_cost.pricing.pricer import Catalogue
 from flask_llm_cost.pricing.sources.assemble import assemble
-from flask_llm_cost.pricing.sources.corrections import Corrections
+from flask_llm_cost.pricing.sources.corrections import Corrections, Settled, prevail
 from flask_llm_cost.pricing.sources.overlay import Disagreement, Overlay, lay_over
 
 DAY = date(2026, 11, 4)
@@ -108,6 +108,22 @@ def test_a_region_with_prices_of_its_own_is_added() -> None:
     ]
 
 
+def test_the_price_of_the_global_endpoint_under_the_plain_name_is_the_global_endpoints() -> None:
+    """Its tiers with it; what a search costs is the same everywhere."""
+    bundle = base([{"input": "1.1"}, {"when": {"geo": "global"}, "input": "1"}])
+    search = {"usd": "10", "per": 1000}
+    outcome = laid(
+        bundle, "openai/m", {"input": "1", "tool.web_search": search}, {"when": {"mode": "batch"}, "input": "0.5"}
+    )
+    assert (outcome.agreed, outcome.disagreements) == (1, [])
+    assert bundle["entries"]["openai/m"]["rates"] == [
+        {"input": "1.1"},
+        {"when": {"geo": "global"}, "input": "1"},
+        {"tool.web_search": search, "source": "litellm"},
+        {"when": {"geo": "global", "mode": "batch"}, "input": "0.5", "source": "litellm"},
+    ]
+
+
 GENAI = [
     {
         "id": "openai",
@@ -161,6 +177,43 @@ def test_a_decision_says_whose_price_counts_and_from_when(decision: dict[str, st
             "input": "genai-prices" if expected == "1" else "litellm",
             "output": "genai-prices",
         }
+
+
+def test_a_price_for_all_hours_ends_the_ones_for_some() -> None:
+    hours = {"windows": [{"from": "00:30", "to": "16:30"}]}
+    bundle = base([{"input": "1"}, {"when": hours, "input": "2"}])
+    found = Disagreement("openai/m", "openai/m", (), "input", "2/1000000", "3/1000000")
+    prevail(bundle, found, Settled(("openai/m",), (), (), "litellm", "2026-10-01", "It is so."))
+    catalogue = Catalogue([as_bundled(bundle).layer])
+    moments = (datetime(2026, 9, 30, 12, tzinfo=UTC), datetime(2026, 9, 30, 20, tzinfo=UTC), NOON)
+    totals = [catalogue.price("openai", "m", {"input": 10**6}, at=moment).total for moment in moments]
+    assert totals == [Decimal(2), Decimal(1), Decimal(3)]
+
+
+def test_a_correction_says_what_a_model_cost_until_a_day() -> None:
+    rule = {"keys": ["openai/m"], "rule": {"effective_until": "2026-10-07", "input": "3"}}
+    made = assembled(rules=[rule], settled=[{"keys": ["openai/m"], "keep": "genai-prices", "why": "It is so."}])
+    catalogue = Catalogue([as_bundled(made.bundle).layer])
+    totals = [
+        catalogue.price("openai", "m", {"input": 10**6}, at=day).total
+        for day in (datetime(2026, 10, 6, tzinfo=UTC), NOON)
+    ]
+    assert (totals, made.problems) == ([Decimal(3), Decimal(1)], [])
+
+
+def test_an_entry_of_the_overlay_can_be_dropped_by_a_pattern() -> None:
+    made = assembled(drop_from_litellm=[{"keys": ["openai/*", "groq/*"]}])
+    assert (made.settled, made.left_out) == ([], {"openai/m": "dropped by corrections.yaml"})
+    assert [problem.partition(" is not")[0] for problem in made.problems] == [
+        "corrections.yaml: drop_from_litellm: groq/*"
+    ]
+
+
+def test_a_name_given_to_a_model_is_taken_from_the_others_of_its_provider() -> None:
+    entries = {"openai/n": {"rates": [{"input": "5"}], "aliases": ["n-latest", "n-old"]}}
+    made = assembled(entries=entries, aliases=[{"key": "openai/m", "names": ["n-latest"]}])
+    aliases = {key: entry.get("aliases") for key, entry in made.bundle["entries"].items()}
+    assert (aliases["openai/m"], aliases["openai/n"]) == (["n-latest"], ["n-old"])
 
 
 def test_a_decision_covers_only_the_meters_and_tiers_it_names() -> None:

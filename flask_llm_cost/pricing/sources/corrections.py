@@ -168,10 +168,15 @@ def prevail(base: Bundle, found: Disagreement, decision: Settled) -> None:
     usd, _, per = found.overlay.partition("/")
     when = {name: _number(value) for name, _, value in (text.partition("=") for text in found.when)}
     rules: list[RawRule] = [dict(rule) for rule in mappings(entry["rates"])]
-    if decision.starts is None:
-        for rule in rules:
-            if mapping(rule.get("when") or {}) == when and "effective_until" not in rule:
-                rule.pop(found.meter, None)
+    for rule in rules:
+        held_under = dict(mapping(rule.get("when") or {}))
+        if found.meter not in rule or "effective_until" in rule:
+            continue
+        if decision.starts is None and held_under == when:
+            del rule[found.meter]
+        elif decision.starts is not None and "windows" in held_under:
+            # The new price holds at all hours; a price for some of them would prevail over it.
+            rule["effective_until"] = decision.starts
     new: RawRule = {"when": when} if when else {}
     if decision.starts is not None:
         new["effective_from"] = decision.starts

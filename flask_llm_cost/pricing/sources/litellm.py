@@ -43,8 +43,9 @@ METERS_BY_PRICE: Mapping[str, str] = {
     "ocr_cost_per_page": "page",
     "annotation_cost_per_page": "page.annotated",
 }
-# How a search is called where it is billed by the provider of the model. Claude searches with its own tool on Vertex AI.
+# How a search is called where it is billed by the provider of the model.
 SEARCH = {"gemini": "tool.grounding", "vertex": "tool.grounding"}
+# It searches with a tool of its own there, too.
 CLAUDE_ON_VERTEX = "vertex_ai-anthropic_models"
 _PRICE = re.compile(
     r"(?P<price>[a-z_0-9]+?)(?:_above_(?P<over>\d+)k_tokens)?(?:_(?P<mode>batches|flex|priority|ultrafast))?"
