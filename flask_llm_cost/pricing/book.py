@@ -88,7 +88,7 @@ class PriceBook:
 
         The rest is as in :func:`flask_llm_cost.pricing.price`, errors included.
         """
-        if monotonic() >= self._next_look:
+        if self._path is not None and monotonic() >= self._next_look:
             self.refresh()
         return self.catalogue.price(
             provider,

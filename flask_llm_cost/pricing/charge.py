@@ -26,15 +26,14 @@ _multiply = EXACT.multiply
 class Bill:
     """The lines of a call and their sums (in nano-USD), while they are being added."""
 
-    total = 0
-    saved = 0
-    missing = False
-    unknown_tier = False
-    cache_known = True
-    newest: date | None = None
+    __slots__ = ("cache_known", "lines", "missing", "newest", "saved", "total", "unknown_tier")
 
     def __init__(self) -> None:
         self.lines: list[Line] = []
+        self.total = self.saved = 0
+        self.missing = self.unknown_tier = False
+        self.cache_known = True
+        self.newest: date | None = None
 
     def add(self, card: Card, usage: Usage, model: str | None = None) -> None:
         """A line per meter of ``usage``, at the card's rates."""

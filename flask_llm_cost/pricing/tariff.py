@@ -50,7 +50,7 @@ class Tariff:
     def card(self, usage: Usage, at: datetime) -> Card:
         """The card for a call of this size at this time (UTC)."""
         passed = self._thresholds_passed(usage) if self.thresholds else 0
-        minute = at.hour * 60 + at.minute
+        minute = at.hour * 60 + at.minute if self.boundaries else 0
         segment = bisect_right(self.boundaries, minute) if self.boundaries else 0
         card = self.cards.get((passed, segment))
         if card is None:
