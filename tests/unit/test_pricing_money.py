@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from flask_llm_cost.pricing import Catalogue, Line, price
 from flask_llm_cost.pricing.catalog import Layer
 from flask_llm_cost.pricing.table import parse_table
+from flask_llm_cost.usage import ModelUsage
 
 METERS = (
     "input",
@@ -67,6 +68,109 @@ def test_each_line_is_the_exact_product_rounded_once_and_the_total_is_their_sum(
     assert [line.meter for line in receipt.lines] == list(usage)
     if receipt.total is not None:
         assert Fraction(receipt.total) == expected == sum(Fraction(line.cost or 0) for line in receipt.lines)
+
+
+multipliers = st.decimals(min_value="0.05", max_value=3, places=4, allow_nan=False)
+TIER = 200_000
+
+
+class Oracle:
+    """The rules of design page 03 in fractions: the tier of the whole request, multipliers, one rounding per meter."""
+
+    def __init__(self, rules: list[dict[str, object]], *, mode: str | None, geo: str | None) -> None:
+        self.rules, self.mode, self.geo = rules, mode, geo
+
+    def rate(self, meter: str, prompt: Fraction) -> Fraction | None:
+        """USD a unit: the most particular rule that has the meter, times the multipliers that reach it."""
+        held = [rule for rule in self.rules if self._holds(rule, prompt)]
+        mode_written = any("input" in rule for rule in held if self._when(rule).get("mode"))
+        found = next(
+            (Fraction(str(rule[name])) for name in self._names(meter) for rule in reversed(held) if name in rule), None
+        )
+        if found is None or meter in PER:
+            return found
+        for rule in held:
+            if "multiplier" in rule and not (mode_written and "mode" in self._when(rule)):
+                found *= Fraction(str(rule["multiplier"]))
+        return found / 10**6
+
+    def _holds(self, rule: dict[str, object], prompt: Fraction) -> bool:
+        when = self._when(rule)
+        return (
+            when.get("mode", self.mode) == self.mode
+            and when.get("geo", self.geo) == self.geo
+            and ("context_over" not in when or prompt > TIER)
+        )
+
+    @staticmethod
+    def _when(rule: dict[str, object]) -> dict[str, object]:
+        when = rule.get("when", {})
+        assert isinstance(when, dict)
+        return when
+
+    @staticmethod
+    def _names(meter: str) -> tuple[str, ...]:
+        """A table of the app's own lets a cache's meter and hidden output fall to the plain one."""
+        return (meter, "input") if meter in ("cache_read", "cache_write") else (meter,)
+
+
+@given(
+    flat=st.fixed_dictionaries(dict.fromkeys(METERS, rates)),
+    long=st.dictionaries(st.sampled_from(("input", "output", "cache_read")), rates),
+    batch=st.one_of(multipliers, st.fixed_dictionaries({"input": rates}, optional={"output": rates})),
+    region=multipliers,
+    usage=st.dictionaries(st.sampled_from(METERS), quantities, min_size=1),
+    other=st.dictionaries(st.sampled_from(METERS), quantities),
+    mode=st.sampled_from((None, "batch")),
+    geo=st.sampled_from((None, "us")),
+)
+def test_tiers_multipliers_and_other_models_add_up_like_fractions(
+    flat: dict[str, Decimal],
+    long: dict[str, Decimal],
+    batch: Decimal | dict[str, Decimal],
+    region: Decimal,
+    usage: dict[str, int | Decimal],
+    other: dict[str, int | Decimal],
+    mode: str | None,
+    geo: str | None,
+) -> None:
+    """Covers P-PRC-47: the prompt's size picks the rates of the whole request, discounts stack, lines are rounded once.
+
+    A second model within the answer has its own lines, its own prompt and the same tier.
+    """
+    tier = {"multiplier": format(batch, "f")} if isinstance(batch, Decimal) else written(batch)
+    rules: list[dict[str, object]] = [
+        written(flat),
+        {"when": {"context_over": TIER}, **written(long)},
+        {"when": {"geo": "us"}, "multiplier": format(region, "f")},
+        {"when": {"mode": "batch"}, **tier},
+    ]
+    rules = [rule for rule in rules if set(rule) - {"when"}]
+    receipt = catalogue({"rates": rules}).price(
+        "acme", "model", usage, mode=mode, geo=geo, extra=(ModelUsage("model", other),)
+    )
+    oracle = Oracle(rules, mode=mode, geo=geo)
+    expected = [*oracle_lines(oracle, usage, None), *oracle_lines(oracle, other, "model")]
+    assert [(line.meter, line.model, Fraction(line.cost or 0)) for line in receipt.lines] == expected
+    assert Fraction(receipt.total or 0) == sum(cost for _, _, cost in expected)
+
+
+def written(table: dict[str, Decimal]) -> dict[str, object]:
+    return {name: format(rate, "f") for name, rate in table.items()}
+
+
+def oracle_lines(
+    oracle: Oracle, usage: dict[str, int | Decimal], model: str | None
+) -> list[tuple[str, str | None, Fraction]]:
+    prompt = sum(
+        (Fraction(count) for name, count in usage.items() if name.startswith(("input", "cache_"))), Fraction(0)
+    )
+    lines = []
+    for meter, quantity in usage.items():
+        rate = oracle.rate(meter, prompt)
+        assert rate is not None
+        lines.append((meter, model, half_up(Fraction(quantity) * rate)))
+    return lines
 
 
 @given(rates, rates, st.integers(0, 10**9), st.integers(0, 10**9))
