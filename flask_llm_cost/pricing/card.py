@@ -19,10 +19,8 @@ from flask_llm_cost.pricing.entry import (
     is_token_meter,
 )
 from flask_llm_cost.pricing.numbers import EXACT
+from flask_llm_cost.pricing.receipt import NANO_PER_USD, LineRate
 from flask_llm_cost.usage import METERS, Quantity, meter
-
-NANO_PER_USD = 10**9
-ONE_NANO = Decimal("1E-9")
 
 
 class PerUnit(NamedTuple):
@@ -67,8 +65,12 @@ class CardRate:
     def quick(self) -> QuickRate:
         """What the hot path needs, in the order in which it needs it."""
         numerator, denominator = self.per_unit
-        head = (numerator, denominator // 2, denominator, self.usd, self.per, self.source, self.inherited)
-        return (*head, self._quick_caching())
+        return numerator, denominator // 2, denominator, self.at, self._quick_caching()
+
+    @property
+    def at(self) -> LineRate:
+        """The rate as a receipt's line has it."""
+        return LineRate(self.usd, self.per, self.source, self.inherited)
 
     def _quick_caching(self) -> QuickCaching | None:
         remarkable = (self.cached and self.fresh is None) or self.rule.effective_from is not None
@@ -81,8 +83,8 @@ class CardRate:
 # Of fresh input in a cache's place: numerator, half the denominator, denominator; and the whole rate where
 # the receipt has more to say about it.
 QuickCaching = tuple[int, int, int, CardRate | None]
-# numerator, half the denominator, denominator, usd, per, source, inherited, caching.
-QuickRate = tuple[int, int, int, Decimal, int, str, str | None, QuickCaching | None]
+# numerator, half the denominator, denominator, rate, caching.
+QuickRate = tuple[int, int, int, LineRate, QuickCaching | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +173,3 @@ def _per_unit(rate: Rate) -> PerUnit:
     top, bottom = top * NANO_PER_USD, bottom * rate.per
     shared = gcd(top, bottom)
     return PerUnit(top // shared, bottom // shared)
-
-
-def usd_of(nano: int) -> Decimal:
-    """Nano-USD as USD, to the last digit."""
-    return EXACT.multiply(Decimal(nano), ONE_NANO)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
 
-from flask_llm_cost.pricing.card import ONE_NANO, Card, CardRate, usd_of
+from flask_llm_cost.pricing.card import Card, CardRate
 from flask_llm_cost.pricing.entry import default_per
-from flask_llm_cost.pricing.numbers import EXACT, check_quantity
-from flask_llm_cost.pricing.receipt import CostStatus, Line, Receipt
+from flask_llm_cost.pricing.numbers import check_quantity
+from flask_llm_cost.pricing.receipt import CostStatus, Line, LineRate, Receipt, usd_of
 from flask_llm_cost.pricing.tariff import Tariff
 from flask_llm_cost.usage import Quantity, Usage
 
@@ -17,10 +16,8 @@ NO_PRICE = "no_price"
 MISSING_RATE = "missing_rate"
 UNKNOWN_TIER = "unknown_tier"
 OPENROUTER_SUFFIX = "openrouter_suffix"
-ZERO = Decimal(0)
 
 _tuple = tuple.__new__
-_multiply = EXACT.multiply
 
 
 class Bill:
@@ -41,7 +38,7 @@ class Bill:
         total = saved = 0
         for name, quantity in usage.items():
             try:
-                numerator, half, denominator, usd, per, source, inherited, caching = quick[name]
+                numerator, half, denominator, at, caching = quick[name]
             except KeyError:
                 self.add_unpriced(name, quantity, model)
                 continue
@@ -56,7 +53,7 @@ class Bill:
                     saved += (quantity * numerator + half) // denominator - nano
                 else:
                     self._remark(remarkable, quantity, nano)
-            append(_tuple(Line, (name, quantity, usd, per, _multiply(nano, ONE_NANO), source, inherited, model)))
+            append(_tuple(Line, (name, quantity, nano, at, model)))
         self.total += total
         self.saved += saved
 
@@ -77,12 +74,12 @@ class Bill:
         self.total += nano
         if quantity:
             self._remark(rate, quantity, nano)
-        self.lines.append(Line(name, quantity, rate.usd, rate.per, usd_of(nano), rate.source, rate.inherited, model))
+        self.lines.append(Line(name, quantity, nano, rate.at, model))
 
     def add_unpriced(self, name: str, quantity: Quantity, model: str | None = None) -> None:
         """A meter without a rate: nothing of it costs nothing, anything else has no known cost."""
         check_quantity(name, quantity)
-        self.lines.append(Line(name, quantity, None, default_per(name), None if quantity else ZERO, model=model))
+        self.lines.append(Line(name, quantity, None if quantity else 0, LineRate(None, default_per(name)), model))
         if quantity:
             self.missing = True
             if name.startswith("cache_"):
@@ -95,7 +92,7 @@ def unpriced_receipt(bill: Bill) -> Receipt:
     if not any(line.rate is not None and line.quantity for line in lines):
         return Receipt(None, "unknown", lines, reason=NO_PRICE if lines else NO_USAGE)
     status: CostStatus = "partial" if bill.missing else "complete"
-    return Receipt(_multiply(bill.total, ONE_NANO), status, lines, reason=NO_PRICE if bill.missing else None)
+    return Receipt(usd_of(bill.total), status, lines, reason=NO_PRICE if bill.missing else None)
 
 
 def receipt(bill: Bill, tariff: Tariff) -> Receipt:
@@ -107,7 +104,7 @@ def receipt(bill: Bill, tariff: Tariff) -> Receipt:
     known = status != "unknown"
     newest = bill.newest
     fields = (
-        _multiply(bill.total, ONE_NANO) if known else None,
+        usd_of(bill.total) if known else None,
         status,
         tuple(bill.lines),
         entry.key,
@@ -116,7 +113,7 @@ def receipt(bill: Bill, tariff: Tariff) -> Receipt:
         entry.source,
         None if newest is None else datetime.combine(newest, time(), UTC),
         reason,
-        _multiply(bill.saved, ONE_NANO) if known and bill.cache_known else None,
+        usd_of(bill.saved) if known and bill.cache_known else None,
     )
     return _tuple(Receipt, fields)
 

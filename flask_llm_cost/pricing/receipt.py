@@ -10,34 +10,74 @@ from typing import Literal, NamedTuple
 from flask_llm_cost.pricing.numbers import EXACT
 from flask_llm_cost.usage import COST_COLUMNS, CostColumn, Quantity, meter
 
+NANO_PER_USD = 10**9
+ONE_NANO = Decimal("1E-9")
+ZERO = Decimal(0)
+_multiply = EXACT.multiply
+
 CostStatus = Literal["complete", "free", "partial", "estimated", "unknown"]
+
+
+class LineRate(NamedTuple):
+    """The rate of a line: the part that all calls at the same price share.
+
+    Attributes:
+        usd: per ``per`` units; ``None`` where no rate is known.
+        per: how many units the rate is for.
+        source: where the rate came from ("genai-prices", "manual", …).
+        inherited: the meter whose rate was used, where this one has none of its own.
+    """
+
+    usd: Decimal | None
+    per: int
+    source: str | None = None
+    inherited: str | None = None
 
 
 class Line(NamedTuple):
     """One meter of a call.
 
     A named tuple, like :class:`Receipt`: a frozen dataclass takes eight times as long to make, and a call
-    has up to eight lines.
+    has up to eight lines. What a line costs becomes a Decimal when somebody asks.
 
     Attributes:
         meter: what was billed.
         quantity: how much of it (tokens, calls, seconds, …).
-        rate: USD per ``per`` units; ``None`` where no rate is known.
-        per: how many units the rate is for.
-        cost: USD, rounded half up to nano-USD; ``None`` where no rate is known.
-        source: where the rate came from ("genai-prices", "manual", …).
-        inherited: the meter whose rate was used, where this one has none of its own.
+        nano: nano-USD, rounded half up; ``None`` where no rate is known.
+        at: its rate.
         model: set only where another model than the call's did this part.
     """
 
     meter: str
     quantity: Quantity
-    rate: Decimal | None
-    per: int
-    cost: Decimal | None
-    source: str | None = None
-    inherited: str | None = None
+    nano: int | None
+    at: LineRate
     model: str | None = None
+
+    @property
+    def cost(self) -> Decimal | None:
+        """USD; ``None`` where no rate is known."""
+        return None if self.nano is None else usd_of(self.nano)
+
+    @property
+    def rate(self) -> Decimal | None:
+        """USD per ``per`` units; ``None`` where no rate is known."""
+        return self.at.usd
+
+    @property
+    def per(self) -> int:
+        """How many units the rate is for."""
+        return self.at.per
+
+    @property
+    def source(self) -> str | None:
+        """Where the rate came from."""
+        return self.at.source
+
+    @property
+    def inherited(self) -> str | None:
+        """The meter whose rate was used, where this one has none of its own."""
+        return self.at.inherited
 
 
 class Receipt(NamedTuple):
@@ -70,12 +110,12 @@ class Receipt(NamedTuple):
 
     def costs(self) -> dict[CostColumn, Decimal | None]:
         """USD per ledger column: ``None`` where a line of it has no price, 0 where it has no line."""
-        costs: dict[CostColumn, Decimal | None] = dict.fromkeys(COST_COLUMNS, Decimal(0))
-        for line in self.lines:
-            column = meter(line.meter).column
-            so_far = costs[column]
-            costs[column] = None if so_far is None or line.cost is None else EXACT.add(so_far, line.cost)
-        return costs
+        sums: dict[CostColumn, int | None] = dict.fromkeys(COST_COLUMNS, 0)
+        for name, _, nano, _, _ in self.lines:
+            column = meter(name).column
+            so_far = sums[column]
+            sums[column] = None if so_far is None or nano is None else so_far + nano
+        return {column: usd_of(nano) if nano else None if nano is None else ZERO for column, nano in sums.items()}
 
     def as_dict(self) -> Mapping[str, object]:
         """The receipt as JSON-ready values: decimals as strings, absent values left out."""
@@ -101,14 +141,18 @@ def _text(value: Decimal | None) -> str | None:
 
 
 def _line(line: Line) -> dict[str, object]:
-    fields: dict[str, object | None] = {
-        "meter": line.meter,
-        "quantity": line.quantity if isinstance(line.quantity, int) else _text(line.quantity),
-        "rate": _text(line.rate),
-        "per": line.per,
-        "cost": _text(line.cost),
-        "source": line.source,
-        "inherited": line.inherited,
-        "model": line.model,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+    name, quantity, nano, (usd, per, source, inherited), model = line
+    packed: dict[str, object] = {"meter": name, "quantity": quantity if isinstance(quantity, int) else _text(quantity)}
+    if usd is not None:
+        packed["rate"] = format(usd, "f")
+    packed["per"] = per
+    if nano is not None:
+        packed["cost"] = f"{nano // NANO_PER_USD}.{nano % NANO_PER_USD:09}"
+    rest = (("source", source), ("inherited", inherited), ("model", model))
+    packed.update((label, value) for label, value in rest if value is not None)
+    return packed
+
+
+def usd_of(nano: int) -> Decimal:
+    """Nano-USD as USD, to the last digit."""
+    return _multiply(nano, ONE_NANO)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_llm_cost.pricing import Catalogue, Line, PriceBook, price
+from flask_llm_cost.pricing import Catalogue, PriceBook, price
 from flask_llm_cost.pricing import book as book_module
 from flask_llm_cost.pricing import pricer as pricer_module
 from flask_llm_cost.pricing.bundle import as_bundled, bundled
@@ -21,6 +21,7 @@ from flask_llm_cost.pricing.catalog import Layer
 from flask_llm_cost.pricing.entry import Entry
 from flask_llm_cost.pricing.table import parse_table
 from flask_llm_cost.usage import ModelUsage
+from receipt_lines import line
 
 
 class Clock:
@@ -128,9 +129,9 @@ def test_another_models_part_of_an_answer_is_priced_as_that_model() -> None:
     extra = (ModelUsage("small", {"input": 3_000_000, "output": 1_000_000}),)
     receipt = book.price("acme", "big", {"input": 1_000_000}, extra=extra)
     assert receipt.lines == (
-        Line("input", 10**6, Decimal(10), 10**6, Decimal(10), "manual"),
-        Line("input", 3 * 10**6, Decimal(1), 10**6, Decimal(3), "manual", None, "small"),
-        Line("output", 10**6, Decimal(2), 10**6, Decimal(2), "manual", None, "small"),
+        line("input", 10**6, Decimal(10), 10**6, Decimal(10), "manual"),
+        line("input", 3 * 10**6, Decimal(1), 10**6, Decimal(3), "manual", None, "small"),
+        line("output", 10**6, Decimal(2), 10**6, Decimal(2), "manual", None, "small"),
     )
     assert (receipt.total, receipt.status, receipt.key) == (Decimal(15), "complete", "acme/big")
 

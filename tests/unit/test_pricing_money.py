@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_llm_cost.pricing import Catalogue, Line, price
+from flask_llm_cost.pricing import Catalogue, price
 from flask_llm_cost.pricing.catalog import Layer
 from flask_llm_cost.pricing.table import parse_table
 from flask_llm_cost.usage import ModelUsage
+from receipt_lines import line as written_line
 
 METERS = (
     "input",
@@ -192,7 +193,7 @@ def test_a_rate_that_divides_into_no_decimal_is_still_exact() -> None:
     """0.10 USD for 3 pages, 2 pages: 0.0666… rounds to 0.066666667."""
     entry = {"rates": [{"page": {"usd": "0.10", "per": 3}}]}
     receipt = price("acme", "model", {"page": 2}, catalogue=catalogue(entry))
-    assert receipt.lines == (Line("page", 2, Decimal("0.10"), 3, Decimal("0.066666667"), "manual"),)
+    assert receipt.lines == (written_line("page", 2, Decimal("0.10"), 3, Decimal("0.066666667"), "manual"),)
     assert receipt.total == Decimal("0.066666667")
 
 

@@ -8,9 +8,10 @@ from decimal import Decimal
 
 import pytest
 
-from flask_llm_cost.pricing import Catalogue, Line, Receipt, price
+from flask_llm_cost.pricing import Catalogue, Receipt, price
 from flask_llm_cost.pricing.catalog import Layer
 from flask_llm_cost.pricing.table import parse_table
+from receipt_lines import line
 
 SONNET: Mapping[str, object] = {
     "source": "genai-prices",
@@ -59,9 +60,9 @@ def test_a_receipt_says_which_rate_from_where_and_since_when() -> None:
         total=Decimal("0.033"),
         status="complete",
         lines=(
-            Line("input", 1000, Decimal("1.5"), 10**6, Decimal("0.0015"), "genai-prices"),
-            Line("output.reasoning", 200, Decimal("7.5"), 10**6, Decimal("0.0015"), "genai-prices", "output"),
-            Line("tool.web_search", 3, Decimal(10), 1000, Decimal("0.03"), "genai-prices"),
+            line("input", 1000, Decimal("1.5"), 10**6, Decimal("0.0015"), "genai-prices"),
+            line("output.reasoning", 200, Decimal("7.5"), 10**6, Decimal("0.0015"), "genai-prices", "output"),
+            line("tool.web_search", 3, Decimal(10), 1000, Decimal("0.03"), "genai-prices"),
         ),
         key="acme/model",
         layer="overrides",
@@ -254,9 +255,9 @@ def test_an_unknown_model_keeps_its_quantities() -> None:
         total=None,
         status="unknown",
         lines=(
-            Line("input", 7, None, 10**6, None),
-            Line("cache_read", 0, None, 10**6, Decimal(0)),
-            Line("page", 2, None, 1, None),
+            line("input", 7, None, 10**6, None),
+            line("cache_read", 0, None, 10**6, Decimal(0)),
+            line("page", 2, None, 1, None),
         ),
         reason="no_price",
     )
