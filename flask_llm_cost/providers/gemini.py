@@ -40,6 +40,9 @@ class GeminiContent(WireFormat):
 
     name: ClassVar[str] = "gemini"
     usage_key: ClassVar[str] = "usageMetadata"
+    # By a finish reason, or one why the prompt was blocked.
+    must_end: ClassVar[bool] = True
+    ends_with_usage: ClassVar[bool] = True
     # Recorded: 10 tokens of prompt in every chunk of a stream, 9 in the last.
     settled_input: ClassVar[bool] = False
     # 16 tiles of 258, or "ultra high" once ("Media resolution" on ai.google.dev).

@@ -24,6 +24,9 @@ class OpenAIChat(WireFormat):
     """``/chat/completions`` and ``/completions``."""
 
     name: ClassVar[str] = "openai"
+    # By a finish reason, usage without choices, or [DONE], which some hosts leave out.
+    must_end: ClassVar[bool] = True
+    ends_with_usage: ClassVar[bool] = True
     dialect: ClassVar[Dialect] = PLAIN
 
     def read(self, body: JSON, asked: Asked) -> Answer:
@@ -83,4 +86,4 @@ class OpenAIChat(WireFormat):
         if chunk.get("error"):
             body["error"] = chunk["error"]
         choices = objects(chunk, "choices")
-        return any(text(choice, "finish_reason") for choice in choices) or (bool(usage) and chunk.get("choices") == [])
+        return any(text(choice, "finish_reason") for choice in choices) or (bool(usage) and not choices)

@@ -40,6 +40,8 @@ class OpenAIResponses(WireFormat):
     """``/responses``."""
 
     name: ClassVar[str] = "openai"
+    must_end: ClassVar[bool] = True
+    ends_with_usage: ClassVar[bool] = True
 
     def read(self, body: JSON, asked: Asked) -> Answer:
         answer = Answer(

@@ -22,6 +22,8 @@ from flask_llm_cost.providers.wire import Answer, Asked, Folded
 from flask_llm_cost.usage import NO_USAGE, CallStatus, Reading, UsageSource
 
 CUT_OFF = "cut_off"
+# error.type of a stream that its server ended before the answer was.
+TRUNCATED = "truncated"
 PENDING = "pending"
 UNPARSABLE_BODY, EMPTY_BODY, NO_REPORT, RECOVERED = "unparsable_body", "empty_body", "no_usage", "recovered_usage"
 
@@ -94,8 +96,9 @@ def read(
     Args:
         status: the HTTP status; outside 2xx the answer is an error without usage.
         body: as for ``read_exchange``; of a long stream perhaps only head and tail, with a blank line between.
-        complete: ``False``: app or server cut the answer off. A stream that says itself that it is over is
-            whole all the same; any other gets the note ``CUT_OFF``.
+        complete: ``False``: the app left the answer, or the connection broke. A stream that says itself that it is
+            over is whole all the same; any other gets the note ``CUT_OFF``. With ``True`` a stream of a format that
+            says when it is over, and has not, is an error of the type ``TRUNCATED``.
         dropped_bytes: how much of a long stream is not in ``body``.
     """
     asked, request = Asked(), NO_FIELDS
@@ -113,7 +116,11 @@ def read(
             return replace(reading, status="error", error_type=str(status))
     if reading.usage_source in _TOLD:
         return reading
-    return _bounded(route, reading, request, documents, dropped_bytes)
+    reading = _bounded(route, reading, request, documents, dropped_bytes)
+    if complete and reading.status == "ok" and CUT_OFF in reading.notes:
+        # Nobody but the server ended this stream.
+        return replace(reading, status="error", error_type=TRUNCATED)
+    return reading
 
 
 def read_document(route: Route, document: JSON) -> Reading:
@@ -229,12 +236,13 @@ def _streamed(route: Route, asked: Asked, folded: Folded, content: bytes, comple
         if recovered is not None:
             body, notes = {**body, route.wire.usage_key: recovered}, (RECOVERED,)
     answer = route.wire.read(body, asked)
-    whole = folded.final or (complete and not route.wire.must_end and "error" not in body)
+    # Of a long stream the last event may be there in part only.
+    ended = not route.wire.must_end or (bool(notes) and route.wire.ends_with_usage)
+    whole = folded.final or (complete and ended and "error" not in body)
     source: UsageSource = "unknown" if not answer.usage else "stream_final" if whole else "partial"
-    ended = whole or "error" in body
-    return _reading(
-        route, asked, answer, stream=True, body=body, source=source, notes=notes if ended else (*notes, CUT_OFF)
-    )
+    if not whole and "error" not in body:
+        notes = (*notes, CUT_OFF)
+    return _reading(route, asked, answer, stream=True, body=body, source=source, notes=notes)
 
 
 def _salvaged(route: Route, asked: Asked, content: bytes, complete: bool) -> Reading:

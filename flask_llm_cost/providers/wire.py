@@ -90,6 +90,7 @@ class WireFormat(ABC):
         usage_key: where its bodies keep the usage.
         embeds: its bodies are long lists of numbers, to be skimmed where they are big.
         must_end: its streams are whole only when they say so; of others the end of the connection will do.
+        ends_with_usage: the last usage of its streams stands in their last event: with the one comes the other.
         opaque: its answers may be sound or plain text: what is no JSON and no stream is read as an empty body.
         counts_tokens: what it bills is tokens of the request and of the answer's text.
         counts_cached_prompts: a prompt that the server still had in memory is counted all the same.
@@ -102,6 +103,7 @@ class WireFormat(ABC):
     usage_key: ClassVar[str] = "usage"
     embeds: ClassVar[bool] = False
     must_end: ClassVar[bool] = False
+    ends_with_usage: ClassVar[bool] = False
     opaque: ClassVar[bool] = False
     counts_tokens: ClassVar[bool] = True
     counts_cached_prompts: ClassVar[bool] = True

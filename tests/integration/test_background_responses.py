@@ -60,6 +60,7 @@ def test_a_background_response_polled_five_times_is_one_row_with_its_usage(
     assert states == ["in_progress", "in_progress", "completed", "completed", "completed"]
     (row,) = calls()
     assert (row.id, row.provider_response_id, summary(row)) == (queued.id, response_id, DONE)
+    assert (row.cost_status, row.cost_low, row.cost_high) == ("complete", None, None)
     assert [(event.event_id, event.total_cost) for event in heard] == [(row.event_id, None), (row.event_id, COST)]
 
 

@@ -365,7 +365,7 @@ class TestEnds:
         bedrock.frames = invoke_frames()[:2]
         assert len(invoke_stream(client)) == 2
         (row,) = calls()
-        assert (row.status, row.usage_source) == ("cancelled", "partial")
+        assert (row.status, row.error_type, row.usage_source) == ("error", "truncated", "partial")
         assert (row.input_tokens, row.cache_read_input_tokens) == (1000, 200)
 
     def test_a_stream_left_half_way_is_cancelled(self, client: Any, bedrock: Bedrock, calls: ReadCalls) -> None:

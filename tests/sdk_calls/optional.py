@@ -27,7 +27,7 @@ MODULES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OptionalCall(SDKCall):
     """A call of one of them.
 

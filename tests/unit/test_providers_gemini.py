@@ -90,7 +90,11 @@ def test_stream_the_last_usage_wins(array: bool) -> None:
     """Covers P-PARSE-GEM-08."""
     reading = stream(
         {**usage(80, 5), "responseId": "r1"},
-        {**usage(80, 42, thoughtsTokenCount=10, totalTokenCount=132), "responseId": "r2"},
+        {
+            **usage(80, 42, thoughtsTokenCount=10, totalTokenCount=132),
+            "responseId": "r2",
+            "candidates": [{"finishReason": "STOP"}],
+        },
         array=array,
     )
     assert reading.usage == {"input": 80, "output": 42, "output.reasoning": 10}

@@ -100,7 +100,9 @@ def test_unexpected_types_never_raise_and_make_nothing_up(url: str, body: bytes)
     """Covers P-PARSE-GEN-11, where the gem loses the event."""
     reading = answer(body, url)
     assert sum(reading.usage.values()) == 0
-    assert reading.status == "ok"
+    assert (reading.status, reading.error_type) == (
+        ("error", "truncated") if CUT_OFF in reading.notes else ("ok", None)
+    )
 
 
 @pytest.mark.parametrize(
@@ -222,6 +224,28 @@ def test_a_stream_that_was_cut_off_says_what_is_known(events: list[object], url:
     assert (reading.stream, reading.status, reading.notes) == (True, "ok", (CUT_OFF,))
 
 
+@pytest.mark.parametrize(
+    ("event", "url"),
+    [
+        ({"id": "c", "choices": [{"delta": {"content": "x"}, "finish_reason": None}]}, CHAT),
+        ({"type": "response.output_text.delta", "delta": "x"}, RESPONSES),
+        ({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "x"}}, MESSAGES),
+        ({"candidates": [{"content": {"parts": [{"text": "x"}]}}], "usageMetadata": {"promptTokenCount": 12}}, GEMINI),
+    ],
+)
+def test_a_stream_that_its_server_ended_too_soon_is_an_error_of_its_own(event: object, url: str) -> None:
+    reading = answer(sse(event), url)
+    assert (reading.status, reading.error_type, reading.notes) == ("error", "truncated", (CUT_OFF,))
+    assert reading.usage_source in ("unknown", "partial")
+
+
+@pytest.mark.parametrize("last", [{"choices": [{"delta": {}, "finish_reason": "stop"}]}, {"usage": USAGE}])
+def test_a_host_may_leave_out_openais_done(last: object) -> None:
+    reading = answer(sse({"id": "c", "choices": [{"delta": {"content": "x"}}]}, last), CHAT)
+    assert (reading.status, reading.error_type) == ("ok", None)
+    assert CUT_OFF not in reading.notes
+
+
 @pytest.mark.parametrize("body", [b"", b"\n", b'{"id": "c", "mod'])
 def test_a_stream_that_was_never_consumed(body: bytes) -> None:
     reading = answer(body, complete=False, request=b'{"model": "m", "stream": true}')
@@ -315,7 +339,7 @@ def test_json_lines_are_a_stream() -> None:
 def test_a_tail_without_any_count_recovers_nothing() -> None:
     tail = b'xx","usage": {"note": "text"}, "usage" 3, "usage": {"broken": }}\n\n'
     reading = answer(sse({"id": "c", "model": "gpt-4o", "choices": []}) + GAP + tail)
-    assert (reading.usage, reading.usage_source, reading.notes) == ({}, "unknown", ("no_usage",))
+    assert (reading.usage, reading.usage_source, reading.notes) == ({}, "unknown", ("cut_off",))
 
 
 def test_a_route_may_come_with_a_url_that_cannot_be_parsed() -> None:
