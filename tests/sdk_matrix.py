@@ -17,7 +17,6 @@ from rich.table import Table
 
 from flask_llm_cost import LLMCost
 from flask_llm_cost.testing import ProviderServer
-from sdk_calls import SURFACES
 from sdk_calls.endings import ENDINGS
 from sdk_calls.matrix import Matrix, Scenario, leading_here, scenarios
 
@@ -47,8 +46,7 @@ def table(outcomes: Outcomes) -> Table:
 
 
 def main(words: list[str]) -> int:
-    surfaces = tuple(call for call in SURFACES if not words or any(word in call.name for word in words))
-    chosen = list(scenarios(surfaces))
+    chosen = list(scenarios(words))
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         outcomes = run(chosen, Path(folder))

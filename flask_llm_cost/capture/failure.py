@@ -37,6 +37,9 @@ _NEVER_SENT = frozenset(
         "ConnectionRefusedError",
     }
 )
+# The connection was there, whatever another library makes of it: urllib3 calls it the proxy's failure, and aiohttp's
+# adapters for httpx a failure to connect.
+_WAS_SENT = frozenset({"RemoteDisconnected", "ServerDisconnectedError"})
 _PERHAPS_ANSWERED = frozenset(
     {
         "ReadTimeout",
@@ -67,6 +70,8 @@ _MOST_CAUSES = 12
 def may_be_charged(error: BaseException) -> bool:
     """Whether the provider may have worked on the request before it failed like this."""
     names = {kind.__name__ for each in _causes(error) for kind in type(each).__mro__}
+    if not names.isdisjoint(_WAS_SENT):
+        return True
     return names.isdisjoint(_NEVER_SENT) and not names.isdisjoint(_PERHAPS_ANSWERED)
 
 
@@ -79,4 +84,5 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         each = pending.pop()
         if isinstance(each, BaseException):
             yield each
-            pending += [each.__cause__, getattr(each, "reason", None), *each.args[:2]]
+            kept = getattr(each, "kwargs", None) or {}  # botocore's
+            pending += [each.__cause__, getattr(each, "reason", None), kept.get("error"), *each.args[:2]]

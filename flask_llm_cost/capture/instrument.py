@@ -86,7 +86,7 @@ def names(asked: Iterable[object]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for name in _flat(asked):
         if name == "all":
-            found.update(dict.fromkeys(sdk for sdk in SDKS if _is_to_be_checked(SDKS[sdk])))
+            found.update(dict.fromkeys(sdk for sdk in SDKS if _is_in_order(sdk)))
             found.update(dict.fromkeys(library for library in LIBRARIES if importlib.util.find_spec(library)))
             continue
         resolved = ALIASES.get(name, name)
@@ -99,9 +99,20 @@ def names(asked: Iterable[object]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _is_to_be_checked(sdk: SDK) -> bool:
-    """Whether "all" takes an SDK: an old botocore is no fault in an app that never asks Bedrock."""
-    return sdk.distribution not in LIBRARIES and _version(sdk.distribution) is not None
+def _is_in_order(name: str) -> bool:
+    """Whether "all" takes an SDK. What is installed may not be used to ask a model: no reason to stop the app.
+
+    An old botocore, which most apps have for something else, is not even worth a warning.
+    """
+    distribution = SDKS[name].distribution
+    if distribution in LIBRARIES or _version(distribution) is None:
+        return False
+    try:
+        check(name)
+    except ConfigurationError as error:
+        log.warning('%s With "all" that is no error, but its calls may not be recorded.', error)
+        return False
+    return True
 
 
 def _flat(asked: Iterable[object]) -> Iterable[str]:

@@ -16,6 +16,7 @@ _SNAPSHOT = ("bedrock", BEDROCK_MODEL)
 _ASKED: dict[str, Any] = {
     "modelId": BEDROCK_MODEL,
     "messages": [{"role": "user", "content": [{"text": "What is the capital of France?"}]}],
+    "inferenceConfig": {"maxTokens": 100},
 }
 _NATIVE = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 100, "messages": QUESTION}
 _INVOKED: dict[str, Any] = {"modelId": BEDROCK_MODEL, "body": json.dumps(_NATIVE)}
@@ -66,7 +67,7 @@ def _without_metadata(answer: dict[str, Any]) -> Any:
 
 
 # Converse has no word for reasoning tokens.
-_CONVERSED: dict[str, Any] = {"tokens": (1000, 200, 50, 0), "patient": True, "whole_only": True}
+_CONVERSED: dict[str, Any] = {"tokens": (10, 4, 50, 0), "patient": True, "whole_only": True}
 
 CALLS = (
     SDKCall("bedrock converse", *_SNAPSHOT, False, _sync(_converse), **_CONVERSED),

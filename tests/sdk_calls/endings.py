@@ -6,28 +6,28 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from flask_llm_cost.testing import Answer
-from sdk_calls.site import SDKCall, Taking, Tokens
+from sdk_calls.site import NOTHING, TOKENS, SDKCall, Taking, Tokens
 
 ANSWER = Answer(
-    text='{"name": "The capital is Paris."}',
-    input_tokens=1000,
-    cache_read_input_tokens=200,
-    output_tokens=50,
-    hidden_output_tokens=10,
+    text='{"name": "The capital is Paris.", "city": "Paris"}',
+    input_tokens=TOKENS[0],
+    cache_read_input_tokens=TOKENS[1],
+    output_tokens=TOKENS[2],
+    hidden_output_tokens=TOKENS[3],
     response_id="answer-1",
     created_at=1_760_000_000,
 )
+_TRUNCATED: frozenset[str | None] = frozenset({"truncated"})
 _PAUSE_S = 1.0
 _TIMEOUT_S = 0.08
 
-PRICED = frozenset({"complete"})
-# Without the usage the cost is open: unknown, or an interval.
-OPEN = frozenset({"unknown", "estimated", "incomplete"})
-FREE: frozenset[str | None] = frozenset({None})
 NO_ERROR: frozenset[str | None] = frozenset({None})
 ANY_ERROR: frozenset[str | None] = frozenset()
+
+Cost = Literal["complete", "estimated", "unknown"] | None
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,15 @@ class Row:
 
     Attributes:
         tokens: fresh input, cache reads, output, hidden output; ``None``: not to be known.
-        cost: the cost statuses allowed; ``total_cost`` is there if and only if it is "complete".
+        cost: the cost status. "complete": the total is the true cost; "estimated": the bounds hold it; ``None``:
+            not charged.
         errors: the error types allowed; an empty set allows any.
     """
 
     status: str
     usage_source: str | None
     tokens: Tokens | None
-    cost: frozenset[str | None]
+    cost: Cost
     errors: frozenset[str | None] = NO_ERROR
 
 
@@ -72,11 +73,8 @@ class Ending:
 
 def whole(call: SDKCall) -> tuple[Row, ...]:
     """Everything arrived: the usage as the provider reports it."""
-    if not call.recorded:
-        return ()
-    if call.tokens is None:
-        return (Row("ok", "unknown", None, OPEN),)
-    return (Row("ok", "stream_final" if call.stream else "response", call.tokens, PRICED),)
+    source = "stream_final" if call.stream else "response"
+    return (Row("ok", source, call.tokens, "complete" if call.priced else "unknown"),) if call.recorded else ()
 
 
 def _attempt(status: str, *, at_all: bool = True, errors: frozenset[str | None] = NO_ERROR) -> Rows:
@@ -88,7 +86,9 @@ def _attempt(status: str, *, at_all: bool = True, errors: frozenset[str | None] 
 
     def rows(call: SDKCall) -> tuple[Row, ...]:
         source = "partial" if at_all and call.early_usage and call.stream else "unknown"
-        cost = OPEN | PRICED if source == "partial" else OPEN
+        # What is not billed by tokens cannot be estimated by them.
+        otherwise: Cost = None if status == "error" else "unknown"
+        cost: Cost = "estimated" if any(call.tokens) else otherwise
         return (Row(status, source, None, cost, errors),) if call.recorded else ()
 
     return rows
@@ -105,35 +105,23 @@ def _says_done(call: SDKCall) -> bool:
     return call.provider in ("openai", "azure") and "responses" not in call.name
 
 
-def _ended_too_soon(call: SDKCall) -> tuple[Row, ...]:
-    """Only some formats say that they are over; of the others the end of the body will do."""
-    if call.provider in ("gemini", "vertex") and "anthropic" not in call.name:
-        return (Row("ok", "stream_final", None, OPEN | PRICED),)
-    if call.early_usage or call.provider == "bedrock":
-        return _attempt("cancelled")(call)
-    return _attempt("ok")(call)
-
-
 def _not_json(call: SDKCall) -> tuple[Row, ...]:
-    """A web page: nothing is known. A format that says when it is over has not said so."""
-    must_end = call.stream and call.provider == "bedrock"
-    return _attempt("cancelled" if must_end else "ok", at_all=False)(call)
+    """A web page: nothing is known. Some SDKs stop reading it where it should be a stream."""
+    stops = call.stream and call.provider in ("bedrock", "cohere")
+    return _attempt("cancelled" if stops else "ok", at_all=False)(call)
 
 
-def _failed(*, at_all: bool) -> Rows:
+def _refused(*codes: str) -> Rows:
+    """An error instead of an answer costs nothing."""
+
     def rows(call: SDKCall) -> tuple[Row, ...]:
-        return tuple(
-            replace(row, cost=row.cost | FREE) for row in _attempt("error", at_all=at_all, errors=ANY_ERROR)(call)
-        )
+        return (Row("error", "unknown", NOTHING, None, frozenset(codes)),) if call.recorded else ()
 
     return rows
 
 
 def _retried(call: SDKCall) -> tuple[Row, ...]:
-    return (*_REFUSED(call), *_REFUSED(call), *whole(call))
-
-
-_REFUSED = _failed(at_all=False)
+    return (*_refused()(call), *_refused()(call), *whole(call))
 
 
 def _streams(call: SDKCall) -> bool:
@@ -165,6 +153,10 @@ def _compressed(call: SDKCall) -> bool:
     return not call.whole_only
 
 
+def _compressed_with_br(call: SDKCall) -> bool:
+    return _compressed_in_part(call) and importlib.util.find_spec("brotli") is not None
+
+
 def _compressed_in_part(call: SDKCall) -> bool:
     return call.patient and _compressed(call)
 
@@ -180,6 +172,10 @@ def _asks_again(call: SDKCall) -> bool:
     return call.patient and call.name != "bedrock converse, streamed"
 
 
+def _streams_errors(call: SDKCall) -> bool:
+    return call.stream and call.provider not in ("mistral", "groq", "cohere")
+
+
 _SLOW = replace(ANSWER, delay_s=_PAUSE_S)
 _LATE = replace(ANSWER, first_delay_s=_PAUSE_S)
 _PAGE = replace(ANSWER, body=b"<html>Busy</html>", headers={"content-type": "text/html"})
@@ -191,7 +187,7 @@ ENDINGS = (
     Ending("wrapped", (ANSWER,), whole, lambda call: call.wraps, wrapped=True),
     Ending("gzip", (replace(ANSWER, encoding="gzip"),), whole, _compressed),
     Ending("gzip in 7s", (_IN_SEVENS,), whole, _compressed_in_part),
-    Ending("br", (replace(ANSWER, encoding="br"),), whole, _compressed_in_part),
+    Ending("br", (replace(ANSWER, encoding="br"),), whole, _compressed_with_br),
     Ending("zstd", (replace(ANSWER, encoding="zstd"),), whole, _compressed_with_zstd),
     Ending("finish seen", (ANSWER,), _finish_seen, _reads_in_steps, taking="break"),
     Ending("closed early", (_SLOW,), _attempt("cancelled"), _takes, taking="close"),
@@ -205,21 +201,30 @@ ENDINGS = (
         lambda call: call.asynchronous,
         taking="cancel early",
     ),
-    Ending("connection dropped", (replace(ANSWER, cut_after=3),), _failed(at_all=True), _streams),
-    Ending("ended too soon", (replace(ANSWER, cut_after=3, cut="end"),), _ended_too_soon, _streams),
-    Ending("hung up", (replace(ANSWER, hang_up=True),), _failed(at_all=False)),
-    Ending("timed out", (_LATE,), _failed(at_all=False), _on_the_wire, timeout_s=_TIMEOUT_S),
+    Ending("connection dropped", (replace(ANSWER, cut_after=3),), _attempt("error", errors=ANY_ERROR), _streams),
+    Ending(
+        "ended too soon", (replace(ANSWER, cut_after=3, cut="end"),), _attempt("error", errors=_TRUNCATED), _streams
+    ),
+    Ending("hung up", (replace(ANSWER, hang_up=True),), _attempt("error", at_all=False, errors=ANY_ERROR)),
+    Ending(
+        "timed out", (_LATE,), _attempt("error", at_all=False, errors=ANY_ERROR), _on_the_wire, timeout_s=_TIMEOUT_S
+    ),
     Ending(
         "timed out mid-stream",
         (_SLOW,),
-        _failed(at_all=True),
+        _attempt("error", errors=ANY_ERROR),
         lambda call: call.patient and call.stream,
         timeout_s=_TIMEOUT_S,
     ),
     Ending("429, 500, 200", _AGAIN, _retried, _asks_again),
-    Ending("400", (Answer(status=400),), _REFUSED),
-    Ending("401", (Answer(status=401),), _REFUSED, _on_the_wire),
-    Ending("404", (Answer(status=404),), _REFUSED, _on_the_wire),
+    Ending("400", (Answer(status=400),), _refused()),
+    Ending("401", (Answer(status=401),), _refused(), _on_the_wire),
+    Ending("404", (Answer(status=404),), _refused(), _on_the_wire),
     Ending("not JSON", (_PAGE,), _not_json),
-    Ending("error event", (replace(ANSWER, error_type="server_error"),), _failed(at_all=True), _streams),
+    Ending(
+        "error event",
+        (replace(ANSWER, error_type="server_error"),),
+        _attempt("error", errors=ANY_ERROR),
+        _streams_errors,
+    ),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -25,7 +24,7 @@ class Capital(BaseModel):
 
 
 def options(site: Site) -> dict[str, Any]:
-    return {"api_key": "test", "max_retries": 0} | ({} if site.real_hosts else {"base_url": f"{site.url}/v1"})
+    return {"api_key": "test", **site.patience()} | ({} if site.real_hosts else {"base_url": f"{site.url}/v1"})
 
 
 @contextmanager
@@ -60,7 +59,7 @@ def create_async(site: Site) -> Any:
             asking = site.wrap(instructor.from_openai(inner, mode=instructor.Mode.JSON)).chat.completions
             return seen(await asking.create(model=OPENAI_MODEL, messages=QUESTION, response_model=Capital))
 
-    return asyncio.run(ask())
+    return site.run(ask())
 
 
 _call = partial(

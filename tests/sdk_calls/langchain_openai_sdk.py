@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +15,7 @@ from pydantic import BaseModel
 from sdk_calls.detours import OPENAI_FAMILY, async_http_client, http_client
 from sdk_calls.openai_sdk import OPENAI_MODEL
 from sdk_calls.optional import OptionalCall
-from sdk_calls.site import Site, seen
+from sdk_calls.site import EMBEDDED, Site, seen
 
 EMBEDDING_MODEL = "text-embedding-3-small"
 QUESTION = "What is the capital of France?"
@@ -30,7 +29,7 @@ class Capital(BaseModel):
 
 
 def options(site: Site) -> dict[str, Any]:
-    return {"api_key": "test", "max_retries": 0} | ({} if site.real_hosts else {"base_url": f"{site.url}/v1"})
+    return {"api_key": "test", **site.patience()} | ({} if site.real_hosts else {"base_url": f"{site.url}/v1"})
 
 
 @contextmanager
@@ -58,7 +57,7 @@ def chat(site: Site) -> Any:
 
 def chat_stream(site: Site) -> Any:
     with chat_model(site, stream_usage=True) as model:
-        return [said(chunk) for chunk in model.stream(QUESTION)]
+        return [said(chunk) for chunk in site.take(model.stream(QUESTION))]
 
 
 def chat_async(site: Site) -> Any:
@@ -66,15 +65,15 @@ def chat_async(site: Site) -> Any:
         async with async_chat_model(site) as model:
             return said(await model.ainvoke(QUESTION))
 
-    return asyncio.run(ask())
+    return site.run(ask())
 
 
 def chat_async_stream(site: Site) -> Any:
     async def ask() -> Any:
         async with async_chat_model(site, stream_usage=True) as model:
-            return [said(chunk) async for chunk in model.astream(QUESTION)]
+            return [said(chunk) for chunk in await site.take_async(model.astream(QUESTION))]
 
-    return asyncio.run(ask())
+    return site.run(ask())
 
 
 def responses(site: Site) -> Any:
@@ -101,9 +100,17 @@ _chat = partial(_call, model="gpt-4o-mini-2024-07-18", asked=OPENAI_MODEL)
 
 CALLS = (
     _chat("langchain chat", stream=False, ask=chat),
-    _chat("langchain chat, streamed", stream=True, ask=chat_stream),
+    _chat("langchain chat, streamed", stream=True, ask=chat_stream, takes=True, lazy=True, patient=True, thorough=True),
     _chat("langchain chat, async", stream=False, ask=chat_async),
-    _chat("langchain chat, async, streamed", stream=True, ask=chat_async_stream),
+    _chat(
+        "langchain chat, async, streamed",
+        stream=True,
+        ask=chat_async_stream,
+        takes=True,
+        asynchronous=True,
+        lazy=True,
+        thorough=True,
+    ),
     _chat("langchain responses", stream=False, ask=responses),
     _chat("langchain structured output", stream=False, ask=structured),
     _call(
@@ -113,5 +120,6 @@ CALLS = (
         stream=False,
         ask=embeddings,
         operation="embeddings",
+        tokens=EMBEDDED,
     ),
 )

@@ -5,7 +5,6 @@ It has no client object. Its async clients send through aiohttp, below httpx.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from functools import partial
 from typing import Any
@@ -16,7 +15,7 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 import litellm
 
 from sdk_calls.optional import OptionalCall
-from sdk_calls.site import QUESTION, Site, seen
+from sdk_calls.site import EMBEDDED, QUESTION, Site, seen
 
 _OPENAI = "openai/gpt-4o-mini"
 _ANTHROPIC = "anthropic/claude-haiku-4-5"
@@ -49,7 +48,7 @@ def chat_async(model: str, site: Site) -> Any:
     async def ask() -> Any:
         return said(await litellm.acompletion(messages=QUESTION, **options(site, model)))
 
-    return asyncio.run(ask())
+    return site.run(ask())
 
 
 def chat_async_stream(model: str, site: Site) -> Any:
@@ -59,27 +58,31 @@ def chat_async_stream(model: str, site: Site) -> Any:
         )
         return [said(chunk) async for chunk in stream]
 
-    return asyncio.run(ask())
+    return site.run(ask())
 
 
 def embeddings(site: Site) -> Any:
     return said(litellm.embedding(input=["Paris", "London"], **options(site, _EMBEDDING)))
 
 
-_call = partial(OptionalCall, sdk="litellm", http="httpx")
+_call = partial(OptionalCall, sdk="litellm", http="httpx", wraps=False)
 _openai = partial(_call, provider="openai", model="gpt-4o-mini-2024-07-18", asked="gpt-4o-mini")
 _anthropic = partial(_call, provider="anthropic", model="claude-haiku-4-5-20251001", asked="claude-haiku-4-5")
-_mistral = partial(_call, provider="mistral", model="ministral-8b-2512", asked="ministral-8b-2512")
+_mistral = partial(
+    _call, tokens=(10, 4, 50, 0), provider="mistral", model="ministral-8b-2512", asked="ministral-8b-2512"
+)
 
 CALLS = (
-    _openai("litellm openai", stream=False, ask=partial(chat, _OPENAI)),
+    _openai("litellm openai", stream=False, ask=partial(chat, _OPENAI), thorough=True),
     _openai("litellm openai, streamed", stream=True, ask=partial(chat_stream, _OPENAI)),
     _openai("litellm openai, async", stream=False, ask=partial(chat_async, _OPENAI)),
     _openai("litellm openai, async, streamed", stream=True, ask=partial(chat_async_stream, _OPENAI)),
     _anthropic("litellm anthropic", stream=False, ask=partial(chat, _ANTHROPIC)),
-    _anthropic("litellm anthropic, streamed", stream=True, ask=partial(chat_stream, _ANTHROPIC)),
+    _anthropic("litellm anthropic, streamed", stream=True, ask=partial(chat_stream, _ANTHROPIC), lingers=True),
     _anthropic("litellm anthropic, async", stream=False, ask=partial(chat_async, _ANTHROPIC)),
-    _anthropic("litellm anthropic, async, streamed", stream=True, ask=partial(chat_async_stream, _ANTHROPIC)),
+    _anthropic(
+        "litellm anthropic, async, streamed", stream=True, ask=partial(chat_async_stream, _ANTHROPIC), lingers=True
+    ),
     _mistral("litellm mistral", stream=False, ask=partial(chat, _MISTRAL)),
     _mistral("litellm mistral, async", stream=False, ask=partial(chat_async, _MISTRAL)),
     _call(
@@ -90,5 +93,6 @@ CALLS = (
         stream=False,
         ask=embeddings,
         operation="embeddings",
+        tokens=EMBEDDED,
     ),
 )

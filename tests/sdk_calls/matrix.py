@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,9 @@ from flask_llm_cost import LLMCost
 from flask_llm_cost.ledger.models import Call
 from flask_llm_cost.testing import ProviderServer
 from sdk_calls import SURFACES
-from sdk_calls.endings import ENDINGS, PRICED, Ending, Row
+from sdk_calls.endings import ENDINGS, Ending, Row
+from sdk_calls.optional import OptionalCall, surfaces
+from sdk_calls.rates import true_cost
 from sdk_calls.site import SDKCall, Site, raised
 
 TARGETS = ("openai", "anthropic", "google-genai", "boto3")
@@ -36,14 +38,15 @@ class Scenario:
     @property
     def usage_bearing(self) -> bool:
         """Whether the app's answers carry all of their usage."""
-        return any(row.tokens is not None for row in self.ending.rows(self.call))
+        return any(row.cost == "complete" for row in self.ending.rows(self.call))
 
 
-def scenarios(surfaces: tuple[SDKCall, ...] = SURFACES) -> Iterator[Scenario]:
-    for call in surfaces:
-        for ending in ENDINGS:
-            if ending.applies(call):
-                yield Scenario(call, ending)
+def scenarios(words: Sequence[str] = ()) -> Iterator[Scenario]:
+    """Every scenario there is here; of the surfaces with one of the words in their names, where there are any."""
+    for call in (*SURFACES, *surfaces()):
+        if not words or any(word in call.name for word in words):
+            endings = ENDINGS if call.thorough else ENDINGS[:1]
+            yield from (Scenario(call, ending) for ending in endings if ending.applies(call))
 
 
 @contextmanager
@@ -95,7 +98,7 @@ class Matrix:
     def with_us(self, scenario: Scenario) -> tuple[Any, list[Call]]:
         """What the app sees with us, and the new rows of the ledger."""
         if not scenario.ending.wrapped:
-            self._llm_cost.instrument(*TARGETS)
+            self._llm_cost.instrument(*TARGETS, *_own_target(scenario.call))
         try:
             return self._outcome(scenario, wrapped=scenario.ending.wrapped), self.rows()
         finally:
@@ -141,6 +144,10 @@ class Matrix:
             gc.enable()
 
 
+def _own_target(call: SDKCall) -> tuple[str, ...]:
+    return (call.sdk,) if isinstance(call, OptionalCall) else ()
+
+
 def differences(rows: list[Call], scenario: Scenario) -> list[str]:
     """In what the ledger's rows are not what they are to be."""
     expected, call = scenario.ending.rows(scenario.call), scenario.call
@@ -155,20 +162,21 @@ def _compare(row: Call, wanted: Row, call: SDKCall) -> Iterator[str]:
     tokens = (row.input_tokens, row.cache_read_input_tokens, row.output_tokens, row.hidden_output_tokens)
     for name, value, allowed in (
         ("provider", row.provider, {call.provider}),
-        ("model", row.model if wanted.tokens else call.model, {call.model}),
+        ("model", row.model if wanted.tokens == call.tokens else call.model, {call.model}),
         ("stream", row.stream, {call.stream}),
         ("status", row.status, {wanted.status}),
         ("usage_source", row.usage_source, {wanted.usage_source}),
         ("error_type", row.error_type, wanted.errors),
-        ("cost_status", row.cost_status, wanted.cost),
+        ("cost_status", row.cost_status, {wanted.cost}),
         ("tokens", tokens, {wanted.tokens or tokens}),
-        ("priced", row.total_cost is not None, _priced(wanted)),
+        ("total_cost", row.total_cost, {true_cost(call) if wanted.cost == "complete" else None}),
+        ("what it truly cost is within its bounds", _is_within(row, call), {wanted.cost == "estimated"}),
     ):
         if allowed and value not in allowed:
             yield f"{name} is {value!r} instead of {' or '.join(map(repr, allowed))}"
 
 
-def _priced(wanted: Row) -> set[bool]:
-    if wanted.cost == PRICED:
-        return {True}
-    return {False} if wanted.usage_source == "unknown" else {True, False}
+def _is_within(row: Call, call: SDKCall) -> bool:
+    if row.cost_low is None:
+        return False
+    return row.cost_low <= true_cost(call) and (row.cost_high is None or true_cost(call) <= row.cost_high)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
 from typing import Any
 
 import openai
 from pydantic import BaseModel
 
-from sdk_calls.site import QUESTION, SDKCall, Site, seen
+from sdk_calls.site import EMBEDDED, NOTHING, QUESTION, SDKCall, Site, seen
 
 OPENAI_MODEL = "gpt-4o-mini"
 _SNAPSHOT = ("openai", "gpt-4o-mini-2024-07-18")
@@ -230,7 +231,10 @@ def _completions_stream(site: Site, client: Any) -> Any:
 _TAKEN: dict[str, Any] = {"takes": True}
 _ASYNC: dict[str, Any] = {"asynchronous": True}
 _AZURE = ("azure", "gpt-4o-mini-2024-07-18")
-_EMBEDDED: dict[str, Any] = {"tokens": (1000, 0, 0, 0)}
+_EMBEDDED: dict[str, Any] = {"tokens": EMBEDDED}
+
+# Under openai 2 it takes a package of its own.
+_HAS_AIOHTTP = int(openai.__version__.partition(".")[0]) >= 3 or find_spec("httpx_aiohttp") is not None
 
 MORE_CALLS = (
     SDKCall("openai chat.stream()", *_SNAPSHOT, True, _sync(_chat_stream_manager), **_TAKEN),
@@ -302,18 +306,6 @@ MORE_CALLS = (
         **_TAKEN,
         **_ASYNC,
     ),
-    SDKCall(
-        "openai DefaultAioHttpClient", *_SNAPSHOT, False, _async(_chat_async, _with_aiohttp), **_ASYNC, patient=True
-    ),
-    SDKCall(
-        "openai DefaultAioHttpClient, streamed",
-        *_SNAPSHOT,
-        True,
-        _async(_chat_async_stream, _with_aiohttp),
-        **_TAKEN,
-        **_ASYNC,
-        patient=True,
-    ),
     SDKCall("azure deployment", *_AZURE, False, _sync(_chat, _azure), patient=True),
     SDKCall("azure deployment, streamed", *_AZURE, True, _sync(_chat_stream, _azure), **_TAKEN),
     SDKCall("azure deployment, async", *_AZURE, False, _async(_chat_async, _async_azure), **_ASYNC),
@@ -333,7 +325,23 @@ MORE_CALLS = (
         **_EMBEDDED,
         **_ASYNC,
     ),
-    SDKCall("openai moderations", "openai", "omni-moderation-latest", False, _sync(_moderations), tokens=(0, 0, 0, 0)),
+    SDKCall("openai moderations", "openai", "omni-moderation-latest", False, _sync(_moderations), tokens=NOTHING),
     SDKCall("openai completions", *_SNAPSHOT, False, _sync(_completions)),
     SDKCall("openai completions, streamed", *_SNAPSHOT, True, _sync(_completions_stream), **_TAKEN),
 )
+
+if _HAS_AIOHTTP:
+    MORE_CALLS += (
+        SDKCall(
+            "openai DefaultAioHttpClient", *_SNAPSHOT, False, _async(_chat_async, _with_aiohttp), **_ASYNC, patient=True
+        ),
+        SDKCall(
+            "openai DefaultAioHttpClient, streamed",
+            *_SNAPSHOT,
+            True,
+            _async(_chat_async_stream, _with_aiohttp),
+            **_TAKEN,
+            **_ASYNC,
+            patient=True,
+        ),
+    )

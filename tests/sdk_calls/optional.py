@@ -36,12 +36,15 @@ class OptionalCall(SDKCall):
         asked: the model as asked for.
         http: the HTTP library that sends it.
         operation: as the ledger is to name it.
+        lingers: its package holds on to its stream when the app is done with it: its row comes some time later.
     """
 
     sdk: str
     asked: str
     http: str
     operation: str = "chat"
+    thorough: bool = False
+    lingers: bool = False
 
 
 def optional_calls(*names: str) -> list[Any]:
@@ -68,6 +71,12 @@ def module_of(name: str) -> Any:
         if name in os.environ.get("LLM_COST_REQUIRE_SDKS", "").split():
             raise
         return None
+
+
+def surfaces() -> tuple[OptionalCall, ...]:
+    """The calls of those that are installed, but for what ``openai_sdk`` has for any version of openai."""
+    modules = (module_of(name) for name in MODULES if name != "openai<3")
+    return tuple(call for module in modules if module is not None for call in module.CALLS if not call.lingers)
 
 
 def missing(name: str) -> pytest.MarkDecorator:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -26,9 +25,11 @@ def ask(site: Site, make: Callable[[OpenAIProvider], Agent[None, str]], run: Cal
     async def opened() -> Any:
         async with async_http_client(OPENAI_FAMILY, site) as given:
             url = None if site.real_hosts else f"{site.url}/v1"
-            return await run(make(OpenAIProvider(api_key="test", base_url=url, http_client=given)))
+            provider = OpenAIProvider(api_key="test", base_url=url, http_client=given)
+            provider.client.max_retries = site.retries
+            return await run(make(provider))
 
-    return asyncio.run(opened())
+    return site.run(opened())
 
 
 async def run_agent(agent: Agent[None, str]) -> Any:
@@ -76,8 +77,8 @@ _call = partial(
 )
 
 CALLS = (
-    _call("pydantic-ai agent", stream=False, ask=by_agent),
+    _call("pydantic-ai agent", stream=False, ask=by_agent, asynchronous=True, thorough=True),
     _call("pydantic-ai model", stream=False, ask=by_model),
-    _call("pydantic-ai provider, streamed", stream=True, ask=by_provider),
+    _call("pydantic-ai provider, streamed", stream=True, ask=by_provider, asynchronous=True, thorough=True),
     _call("pydantic-ai responses model", stream=False, ask=responses),
 )

@@ -17,7 +17,9 @@ QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 # What differs between any two calls, with us or without: padding, item ids, the clock, addresses in memory.
 _RANDOM = re.compile(
     r'"obfuscation": ?"[^"]*"|"(?:rs|msg|fc|ws)_[0-9a-f]{20,}"'
-    r'|"(?:date|x-request-id|server-timing)": ?"[^"]*"|req_[0-9a-z]{20,}|0x[0-9a-f]{6,}',
+    r'|"(?:date|x-request-id|server-timing)": ?"[^"]*"'
+    r"|'(?:date|x-request-id)': ?'[^']*'|'id': '[0-9a-f-]{36}'"
+    r"|req_[0-9a-z]{20,}|0x[0-9a-f]{6,}",
     re.IGNORECASE,
 )
 # How a stream's last word on the answer looks, whoever streams; OpenAI's usage comes after it.
@@ -155,7 +157,7 @@ class Site:
         async def run() -> Any:
             task = asyncio.ensure_future(asking)
             if self.taking == "cancel early":
-                while not self.asked():
+                while not (self.asked() or task.done()):
                     await asyncio.sleep(0.001)
                 task.cancel()
             try:
@@ -197,6 +199,10 @@ HOSTS = {
 }
 
 Tokens = tuple[int, int, int, int]
+# Fresh input, cache reads, output and hidden output of the programmed answer: no more input than the question may be.
+TOKENS: Tokens = (10, 4, 50, 10)
+EMBEDDED: Tokens = (10, 0, 0, 0)
+NOTHING: Tokens = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -207,8 +213,7 @@ class SDKCall:
         provider, model: as the ledger is to name them.
         stream: whether the answer is streamed.
         ask: asks a site and returns what the app saw.
-        tokens: fresh input, cache reads, output and hidden output, as the ledger is to have them; ``None``: the
-            provider reports no usage.
+        tokens: fresh input, cache reads, output and hidden output, as the ledger is to have them.
         recorded: whether it is a call to a model at all.
         takes: its stream is read by ``site.take`` or ``site.take_async``, so it can be left half-way.
         asynchronous: it runs in ``site.run``, so it can be cancelled.
@@ -218,6 +223,8 @@ class SDKCall:
         lazy: its stream asks the server when its first event is read.
         whole_only: it does not take compressed answers.
         wraps: its client goes through ``site.wrap``.
+        priced: the price list has what it is billed by.
+        thorough: it runs through every ending; any other is read to its end and no more.
     """
 
     name: str
@@ -225,7 +232,7 @@ class SDKCall:
     model: str
     stream: bool
     ask: Callable[[Site], Any]
-    tokens: Tokens | None = (1000, 200, 50, 10)
+    tokens: Tokens = TOKENS
     recorded: bool = True
     takes: bool = False
     asynchronous: bool = False
@@ -234,6 +241,8 @@ class SDKCall:
     lazy: bool = False
     whole_only: bool = False
     wraps: bool = True
+    priced: bool = True
+    thorough: bool = True
 
     @property
     def host(self) -> str:

@@ -64,3 +64,22 @@ def test_a_library_imported_later_is_reported_and_its_import_goes_on(caplog: pyt
             "Its calls are not recorded."
         )
     ]
+
+
+def test_all_warns_of_what_a_named_sdk_stops_start_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An old copy of a package may not be used to ask a model at all; with its name it is meant to be."""
+    install(tmp_path, "cohere", "4.0", "requests")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = instrument.names(["all"])
+    assert "cohere" not in found
+    assert {"httpx", "requests"} <= set(found)
+    (warned,) = [record.message for record in caplog.records if "cohere" in record.message]
+    assert warned == (
+        "instrument('cohere'): cohere 4.0 is installed; 5.11 or newer is needed. "
+        'With "all" that is no error, but its calls may not be recorded.'
+    )
+    assert "cohere" in instrument.names(["all", "cohere"])
+    with pytest.raises(ConfigurationError, match=r"cohere 4\.0 is installed; 5\.11 or newer is needed"):
+        instrument.check("cohere")
