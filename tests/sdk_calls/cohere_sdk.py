@@ -101,6 +101,5 @@ CALLS = (
         ask=rerank,
         operation="rerank",
         tokens=NOTHING,
-        priced=False,
     ),
 )

@@ -24,7 +24,10 @@ RATES = {
     "openai/gpt-oss-20b": (Decimal("0.075"), Decimal("0.0375"), Decimal("0.30")),
     "command-a-03-2025": (Decimal("2.5"), Decimal(0), Decimal(10)),
     "embed-v4.0": (Decimal("0.12"), Decimal(0), Decimal(0)),
+    "rerank-v3.5": (Decimal(0), Decimal(0), Decimal(0)),
 }
+# USD per search, of which each call makes one.
+SEARCHES = {"rerank-v3.5": Decimal("0.002")}
 
 
 def true_cost(call: SDKCall) -> Decimal:
@@ -35,4 +38,5 @@ def true_cost(call: SDKCall) -> Decimal:
 def cost_of(model: str, tokens: Tokens) -> Decimal:
     fresh, cached, output, _ = tokens
     rates = RATES[model]
-    return (fresh * rates[0] + cached * rates[1] + output * rates[2]) / Decimal(1_000_000)
+    by_token = (fresh * rates[0] + cached * rates[1] + output * rates[2]) / Decimal(1_000_000)
+    return by_token + SEARCHES.get(model, 0)
