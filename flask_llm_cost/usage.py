@@ -212,6 +212,25 @@ class Reading:
     def total_tokens(self) -> int:
         return self.input_tokens + self.cache_read_input_tokens + self.cache_write_input_tokens + self.output_tokens
 
+    def token_counts(self) -> dict[str, int]:
+        """All of these, by their names, in one pass."""
+        sums: dict[str, Quantity] = {"input": 0, "cache_read": 0, "cache_write": 0, "output": 0}
+        for usage in (self.usage, *(other.usage for other in self.extra)) if self.extra else (self.usage,):
+            for name, count in usage.items():
+                family = name.partition(".")[0]
+                if family in sums:
+                    sums[family] += count
+        fresh, read, written, output = map(int, sums.values())
+        return {
+            "input_tokens": fresh,
+            "cache_read_input_tokens": read,
+            "cache_write_input_tokens": written,
+            "cache_write_1h_input_tokens": self.cache_write_1h_input_tokens,
+            "output_tokens": output,
+            "hidden_output_tokens": self.hidden_output_tokens,
+            "total_tokens": fresh + read + written + output,
+        }
+
     def _sum(self, family: str) -> int:
         total: Quantity = 0
         part = f"{family}."

@@ -1,30 +1,33 @@
-"""A bounded copy of a streamed body: its head and its tail.
+"""A bounded copy of a streamed body: its head, its tail, and the few events between that tell something.
 
 Identity (model, id, Anthropic's first usage) comes first in a stream and the final usage last; what
 lies between is text that nobody here wants. Appending costs one ``bytearray`` extend.
+
+Lines are kept or dropped whole. One that is longer than the tail is torn: its two ends are kept, with ``TORN``
+between them (see ``providers.torn``).
 """
 
 from __future__ import annotations
 
-import contextlib
-import zlib
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Collection
+
+from flask_llm_cost.capture.encoding import Decoder, decoder_for
+from flask_llm_cost.providers import TORN
 
 # A stream: little enough for ten thousand open ones. One JSON document: up to 4 MB, to be parsed whole.
-SSE_LIMIT, JSON_LIMIT = 50 * 1024, 4 * 1024 * 1024
+SSE_LIMIT, JSON_LIMIT = 48 * 1024, 4 * 1024 * 1024
 _HEAD = 8 * 1024
-_OPENING = 4 * 1024
-_SSE_TAIL, _JSON_TAIL = 36 * 1024, 256 * 1024
+_SSE_TAIL, _JSON_TAIL = 32 * 1024, 256 * 1024
+# Of a torn line the beginning, before the tail; either end, before that. All that is kept between head and tail.
+_LINE_HEAD, _LINE_END, _KEPT = 4 * 1024, 2 * 1024, 16 * 1024
 _PIECE = 1024
-_EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
-_FIELDS = (b"data:", b"event:", b":")
-
-Decoder = Callable[[bytes], bytes]
 
 
 class BoundedBody:
     """Collects chunks, encoded or not, within a limit of memory.
+
+    Args:
+        telling: what marks a line of a text stream that is to be kept wherever it stands.
 
     Attributes:
         dropped: how many bytes there was no room for.
@@ -33,28 +36,31 @@ class BoundedBody:
     __slots__ = (
         "_buffer",
         "_decoder",
-        "_elided",
         "_encoding",
         "_head",
+        "_kept",
         "_limit",
+        "_line_head",
         "_lines",
-        "_opening",
+        "_room",
         "_tail",
+        "_telling",
         "dropped",
     )
 
-    def __init__(self, content_type: str, encoding: str) -> None:
+    def __init__(self, content_type: str, encoding: str, telling: tuple[bytes, ...] = ()) -> None:
         stream = "json" not in content_type or "ndjson" in content_type or "jsonl" in content_type
         self._limit, self._tail = (SSE_LIMIT, _SSE_TAIL) if stream else (JSON_LIMIT, _JSON_TAIL)
-        # Only a stream of lines is cut between two of them: anything may be a newline in AWS's binary frames.
+        # Anything may be a newline in AWS's binary frames, and one document has no lines that mean anything.
         self._lines = stream and "eventstream" not in content_type
         self._encoding = encoding.strip().lower()
+        self._telling = telling
         self._buffer = bytearray()
         self._decoder: Decoder | None = None
+        self._head = self._line_head = b""
+        self._kept: list[bytes] = []
+        self._room = _KEPT
         self.dropped = 0
-        self._head = _HEAD
-        self._opening = 0
-        self._elided = False
 
     @property
     def encoded(self) -> bool:
@@ -74,10 +80,7 @@ class BoundedBody:
         self._encoding = ""
 
     def content(self) -> bytes:
-        """The decoded body; where it was longer than the limit, its head and tail with a blank line for the gap.
-
-        Of an event that began in the gap and ends in the tail, the opening stands before the tail. What is left
-        out of it is most likely the middle of one long text or image, so what remains is most likely JSON.
+        """The decoded body; where it was longer than the limit, what was kept, with a blank line for each gap.
 
         Raises:
             ValueError: the body is not what its content encoding says, or no decoder for it is installed.
@@ -87,48 +90,67 @@ class BoundedBody:
         if not self.dropped:
             return bytes(self._buffer)
         self._cut()
-        tail_at = self._head + self._opening
-        opening, tail = bytes(self._buffer[self._head : tail_at]), bytes(self._buffer[tail_at:])
-        if self._elided:
-            opening, tail = _without_half_an_escape(opening), tail.lstrip(b'\\"')
-        return bytes(self._buffer[: self._head]) + b"\n\n" + opening + tail
+        torn = self._line_head + TORN if self._line_head else b""
+        return b"\n\n".join((self._head, *self._kept, torn + bytes(self._buffer)))
 
     def _shrink(self) -> None:
         if self.encoded and self._decoder is None:
             # The tail of a compressed body means nothing by itself: from here on, inflate as it comes.
             self._inflate()
         elif len(self._buffer) > self._limit:
+            if not self._head:
+                self._keep_head()
             self._cut()
 
     def _cut(self) -> None:
-        """Drop what lies between the head and the tail. However often that is done, what stays is the same."""
-        cut = len(self._buffer) - self._tail
+        """Drop what lies before the tail. However often that is done, what stays is the same."""
         if self._lines:
-            self._open(cut)
-        if cut > self._head + self._opening:
-            self.dropped += cut - self._head - self._opening
-            del self._buffer[self._head + self._opening : cut]
+            self._drop_lines()
+        elif len(self._buffer) > self._tail:
+            self._drop(len(self._buffer) - self._tail)
 
-    def _open(self, cut: int) -> None:
-        """Put the opening of the event that ``cut`` falls into behind the head."""
-        if not self.dropped:
-            whole_events = self._last_start(_HEAD)
-            self._head = self._buffer.rfind(b"\n", 0, _HEAD) + 1 if whole_events < 0 else whole_events
-        start = self._last_start(cut)
-        if start >= 0:
-            opening = self._buffer[start : min(start + _OPENING, cut)]
-            self._buffer[self._head : self._head + len(opening)] = opening
-            self._opening, self._elided = len(opening), cut - start > _OPENING
-        elif self._opening and not self._elided:
-            # Still the event that was open at the last cut.
-            self._opening, self._elided = min(_OPENING, cut - self._head), cut - self._head > _OPENING
+    def _drop_lines(self) -> None:
+        """Drop the lines before the tail; of a line that is longer than the tail, its middle."""
+        buffer = self._buffer
+        start = buffer.rfind(b"\n", 0, max(len(buffer) - self._tail, 0)) + 1
+        if start:
+            self._look_through(bytes(buffer[:start]))
+            self._drop(start)
+            self._line_head = b""
+        if len(buffer) > self._tail + _LINE_HEAD or (self._line_head and len(buffer) > self._tail):
+            self._line_head = self._line_head or bytes(buffer[:_LINE_HEAD])
+            self._drop(len(buffer) - self._tail)
 
-    def _last_start(self, end: int) -> int:
-        """Where the last event before ``end`` starts; -1 where none does."""
-        known = self._head + self._opening if self.dropped else 0
-        found = ((self._buffer.rfind(mark, known, end), len(mark)) for mark in _EVENT_ENDS)
-        start = max((at + length for at, length in found if at >= 0), default=-1)
-        return 0 if start < 0 and not self.dropped and self._buffer.startswith(_FIELDS) else start
+    def _keep_head(self) -> None:
+        buffer = self._buffer
+        end = buffer.rfind(b"\n", 0, _HEAD) + 1 if self._lines else _HEAD
+        self._head = bytes(buffer[:end])
+        if end < _HEAD // 2:
+            # The first event is a long one: of its line the two ends.
+            end = buffer.find(b"\n", end) + 1 or end
+            self._head += _torn(bytes(buffer[len(self._head) : end])) or bytes(buffer[end : end + _LINE_HEAD]) + TORN
+            self.dropped += end - len(self._head)
+        del buffer[:end]
+        self._limit -= _HEAD
+
+    def _look_through(self, dropped: bytes) -> None:
+        """Keep the telling ones of the lines that go. The first may be the end of one that is torn already."""
+        if not any(mark in dropped for mark in self._telling) and not self._line_head:
+            return
+        first, *lines = dropped.split(b"\n")
+        for line in (self._line_head + TORN + first if self._line_head else first, *lines):
+            if any(mark in line for mark in self._telling):
+                self._keep(line)
+
+    def _keep(self, line: bytes) -> None:
+        line = _torn(line)
+        if len(line) <= self._room:
+            self._room -= len(line)
+            self._kept.append(line)
+
+    def _drop(self, end: int) -> None:
+        self.dropped += end
+        del self._buffer[:end]
 
     def _inflate(self) -> None:
         packed, self._buffer = bytes(self._buffer), bytearray()
@@ -138,110 +160,8 @@ class BoundedBody:
             self.append(packed[start : start + _PIECE])
 
 
-def _without_half_an_escape(text: bytes) -> bytes:
-    r"""A piece of JSON without a ``\u12`` or a backslash at its very end."""
-    at = text.rfind(b"\\", max(len(text) - 6, 0))
-    return text if at < 0 else text[:at].rstrip(b"\\")
-
-
-def decode(data: bytes, encoding: str) -> bytes:
-    """The data without its content encoding. What a cut-off body yields is kept.
-
-    Raises:
-        ValueError: the data is not in that encoding, or no decoder for it is installed.
-    """
-    return decoder_for(encoding)(data)
-
-
-def decoder_for(encoding: str) -> Decoder:
-    """An incremental decoder of a ``Content-Encoding`` value ("gzip", "br", "gzip, br", …).
-
-    Raises:
-        ValueError: no decoder for it is installed.
-    """
-    steps = [_single_decoder(name.strip()) for name in reversed(encoding.split(",")) if name.strip() != "identity"]
-
-    def run(data: bytes) -> bytes:
-        for step in steps:
-            data = step(data)
-        return data
-
-    return run
-
-
-def _single_decoder(name: str) -> Decoder:
-    if name in ("gzip", "x-gzip"):
-        return _zlib_decoder(zlib.MAX_WBITS | 16)
-    if name == "deflate":
-        return _deflate_decoder()
-    if name == "br":
-        return _brotli_decoder()
-    if name == "zstd":
-        return _zstd_decoder()
-    raise ValueError(f"no decoder for the content encoding {name!r}")
-
-
-def _zlib_decoder(window_bits: int) -> Decoder:
-    return _frames(lambda: zlib.decompressobj(window_bits), zlib.error)
-
-
-def _deflate_decoder() -> Decoder:
-    # RFC 9110 says zlib; some servers send the bare stream. The first bytes tell.
-    chosen: list[Decoder] = []
-
-    def run(data: bytes) -> bytes:
-        if not chosen:
-            zlib_header = len(data) < 2 or (data[0] & 0x0F == 8 and int.from_bytes(data[:2], "big") % 31 == 0)
-            chosen.append(_zlib_decoder(zlib.MAX_WBITS if zlib_header else -zlib.MAX_WBITS))
-        return chosen[0](data)
-
-    return run
-
-
-def _brotli_decoder() -> Decoder:
-    # Either library is what httpx and urllib3 themselves use; without one the client never asked for brotli.
-    for module in ("brotli", "brotlicffi"):
-        with contextlib.suppress(ImportError):
-            brotli = __import__(module)
-            inflate = brotli.Decompressor()
-            run = getattr(inflate, "process", None) or inflate.decompress
-            return _guarded(run, brotli.error)
-    raise ValueError("no brotli decoder is installed")
-
-
-def _zstd_decoder() -> Decoder:
-    for module in ("compression.zstd", "backports.zstd"):
-        with contextlib.suppress(ImportError):
-            zstd = __import__(module, fromlist=["ZstdDecompressor"])
-            return _frames(zstd.ZstdDecompressor, zstd.ZstdError)
-    with contextlib.suppress(ImportError):
-        zstandard = __import__("zstandard")
-        return _frames(lambda: zstandard.ZstdDecompressor().decompressobj(), zstandard.ZstdError)
-    raise ValueError("no zstd decoder is installed")
-
-
-def _frames(new: Callable[[], Any], failure: type[Exception]) -> Decoder:
-    """A decoder of one compressed frame after another: a server may end one wherever it flushes."""
-    decoder = new()
-
-    def run(data: bytes) -> bytes:
-        nonlocal decoder
-        pieces = []
-        while data:
-            if decoder.eof:
-                decoder = new()
-            pieces.append(decoder.decompress(data))
-            data = decoder.unused_data if decoder.eof else b""
-        return b"".join(pieces)
-
-    return _guarded(run, failure)
-
-
-def _guarded(run: Decoder, failure: type[Exception]) -> Decoder:
-    def guarded(data: bytes) -> bytes:
-        try:
-            return bytes(run(data))
-        except failure as error:
-            raise ValueError(f"broken compressed body: {error}") from error
-
-    return guarded
+def _torn(line: bytes) -> bytes:
+    """A line, or the two ends of a long one."""
+    if len(line) <= 2 * _LINE_END:
+        return line
+    return line[:_LINE_END] + TORN + line[-_LINE_END:]

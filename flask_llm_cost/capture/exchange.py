@@ -46,6 +46,7 @@ class Exchange:
         "_finished",
         "_first_byte",
         "_headers",
+        "_last_byte",
         "_reported",
         "_sent",
         "_state",
@@ -77,6 +78,7 @@ class Exchange:
         self._tracked_at = self._attempt(lambda: datetime.now(UTC))
         self._sent = self._attempt(lambda: time.perf_counter())
         self._first_byte: float | None = None
+        self._last_byte: float | None = None
         self._status = 0
         self._headers: Mapping[str, str] = {}
         self._finished = False
@@ -101,7 +103,9 @@ class Exchange:
 
     def streams(self) -> BoundedBody | None:
         """The answer's body will come in pieces: where to put the copy of each. ``None``: nobody wants one."""
-        self.body = BoundedBody(self._headers.get("content-type", ""), self._headers.get("content-encoding", ""))
+        self.body = BoundedBody(
+            self._headers.get("content-type", ""), self._headers.get("content-encoding", ""), self.route.wire.telling
+        )
         if self.question is not None and self._shows_question():
             self.question.unasked = stream_usage.Unasked()
         return self.body
@@ -123,8 +127,9 @@ class Exchange:
     def copy(self, chunk: bytes) -> None:
         """Keep a copy of a piece that is about to be handed to the app."""
         try:
+            self._last_byte = self._attempt(time.perf_counter)
             if self._first_byte is None and _says_something(chunk):
-                self._first_byte = self._attempt(lambda: time.perf_counter())
+                self._first_byte = self._last_byte
             if self.body is not None:
                 self.body.append(chunk)
         except Exception as error:
@@ -188,7 +193,8 @@ class Exchange:
         if self._finished:
             return
         self._finished = True
-        now = self._attempt(lambda: time.perf_counter())
+        # An app may keep a stream open long after its last byte.
+        now = self._attempt(lambda: time.perf_counter()) if self._last_byte is None else self._last_byte
         try:
             if not 300 <= self._status < 400:
                 self._record(self._known(reading), now)

@@ -119,25 +119,33 @@ class Receipt(NamedTuple):
 
     def as_dict(self) -> Mapping[str, object]:
         """The receipt as JSON-ready values: decimals as strings, absent values left out."""
-        return {
-            name: value
-            for name, value in (
-                ("total", _text(self.total)),
-                ("status", self.status),
-                ("lines", [_line(line) for line in self.lines]),
-                ("key", self.key),
-                ("layer", self.layer),
-                ("stage", self.stage),
-                ("source", self.source),
-                ("effective_from", self.effective_from.isoformat() if self.effective_from else None),
-                ("reason", self.reason),
-            )
-            if value is not None
+        fields: dict[str, object] = {
+            "total": _text(self.total),
+            "status": self.status,
+            "lines": [_line(line) for line in self.lines],
+            "key": self.key,
+            "layer": self.layer,
+            "stage": self.stage,
+            "source": self.source,
+            "effective_from": self.effective_from.isoformat() if self.effective_from else None,
+            "reason": self.reason,
         }
+        return _present(fields)
 
 
 def _text(value: Decimal | None) -> str | None:
-    return None if value is None else format(value, "f")
+    if value is None:
+        return None
+    # A third of the time of format(), which is for the few with an exponent.
+    shown = str(value)
+    return format(value, "f") if "E" in shown else shown
+
+
+def _present(fields: dict[str, object]) -> dict[str, object]:
+    """The fields that have a value, in their order."""
+    for name in [name for name, value in fields.items() if value is None]:
+        del fields[name]
+    return fields
 
 
 def _line(line: Line) -> dict[str, object]:

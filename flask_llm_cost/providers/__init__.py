@@ -13,12 +13,14 @@ from flask_llm_cost.providers.reader import CUT_OFF, PENDING, read, read_exchang
 from flask_llm_cost.providers.registry import Registry
 from flask_llm_cost.providers.route import Route
 from flask_llm_cost.providers.told import read_stream_events
+from flask_llm_cost.providers.torn import TORN
 from flask_llm_cost.providers.wire import Answer, Asked, Folded, WireFormat
 
 __all__ = [
     "CUT_OFF",
     "JSON",
     "PENDING",
+    "TORN",
     "Answer",
     "Asked",
     "BatchLine",

@@ -32,6 +32,8 @@ class AnthropicMessages(WireFormat):
 
     name: ClassVar[str] = "anthropic"
     must_end: ClassVar[bool] = True
+    telling: ClassVar[tuple[bytes, ...]] = (b'"fallback"', b'"message_delta"')
+    told_at_ends: ClassVar[bool] = True
     # Opus 4.7 and later; 1,600 before ("Vision: evaluate image size").
     image_tokens: ClassVar[int] = 5_000
 

@@ -8,6 +8,7 @@ from re import Pattern
 from typing import NamedTuple
 
 from flask_llm_cost.providers.fields import JSON
+from flask_llm_cost.providers.torn import torn_object
 
 
 class Event(NamedTuple):
@@ -39,7 +40,7 @@ class Event(NamedTuple):
             try:
                 value = json.loads(self.data.decode("utf-8", "replace"))
             except (ValueError, RecursionError):
-                return None
+                return torn_object(self.data)
         return value if isinstance(value, Mapping) else None
 
     def text(self) -> str:

@@ -19,7 +19,7 @@ _RAW_DEPTH, _RAW_LENGTH = 6, 64
 def mapping(parent: JSON, name: str) -> JSON:
     """The object under ``name``; an empty one where there is none."""
     value = parent.get(name)
-    return value if isinstance(value, Mapping) else NO_FIELDS
+    return value if type(value) is dict or isinstance(value, Mapping) else NO_FIELDS
 
 
 def text(parent: JSON, name: str) -> str | None:
@@ -68,11 +68,17 @@ def first_present(parent: JSON, *names: str) -> object:
 
 def count(parent: JSON, *names: str) -> int | None:
     """The count under the first of these names that is there; may be negative."""
-    return quantity(first_present(parent, *names))
+    for name in names:
+        value = parent.get(name)
+        if value is not None:
+            return quantity(value)
+    return None
 
 
 def quantity(value: object) -> int | None:
     """A whole number from an integer, a float (truncated) or a text (its leading integer)."""
+    if type(value) is int:
+        return value if -_IMPLAUSIBLE < value < _IMPLAUSIBLE else None
     number: int | None = None
     if isinstance(value, bool):
         return None
@@ -94,13 +100,15 @@ def numbers(parent: JSON) -> JSON | None:
 
 def _numbers(value: object, depth: int) -> object:
     """The numbers in ``value``, ``None`` where there are none."""
-    if isinstance(value, bool) or depth == 0:
+    if value is None or isinstance(value, (bool, str)) or depth == 0:
         return None
     if isinstance(value, int):
-        return value if abs(value) < _IMPLAUSIBLE else None
-    if isinstance(value, Mapping):
-        pairs = {str(name): _numbers(entry, depth - 1) for name, entry in value.items()}
-        return {name: entry for name, entry in pairs.items() if entry is not None} or None
+        return value if -_IMPLAUSIBLE < value < _IMPLAUSIBLE else None
+    if type(value) is dict or isinstance(value, Mapping):
+        deeper = depth - 1
+        return {
+            str(name): found for name, entry in value.items() if (found := _numbers(entry, deeper)) is not None
+        } or None
     if isinstance(value, list):
         return [entry for each in value[:_RAW_LENGTH] if (entry := _numbers(each, depth - 1)) is not None] or None
     return value if isinstance(value, float) and math.isfinite(value) else None

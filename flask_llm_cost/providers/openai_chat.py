@@ -27,20 +27,21 @@ class OpenAIChat(WireFormat):
     # By a finish reason, usage without choices, or [DONE], which some hosts leave out.
     must_end: ClassVar[bool] = True
     ends_with_usage: ClassVar[bool] = True
+    told_at_ends: ClassVar[bool] = True
     dialect: ClassVar[Dialect] = PLAIN
 
     def read(self, body: JSON, asked: Asked) -> Answer:
         usage = self.usage_in(body)
-        answer = Answer(answered_model(body), text(body, "id"), tier=text(body, "service_tier"))
+        model, response_id, tier = answered_model(body), text(body, "id"), text(body, "service_tier")
         if usage is None:
-            return answer
+            return Answer(model, response_id, tier=tier)
         split = split_usage(usage, self.dialect)
         return Answer(
-            model=answer.model,
-            response_id=answer.response_id,
+            model=model,
+            response_id=response_id,
             usage=split.usage,
             raw_usage=numbers(usage),
-            tier=answer.tier,
+            tier=tier,
             provider_cost=self.cost_in(usage),
             notes=split.notes,
         )

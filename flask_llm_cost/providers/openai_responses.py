@@ -42,6 +42,8 @@ class OpenAIResponses(WireFormat):
     name: ClassVar[str] = "openai"
     must_end: ClassVar[bool] = True
     ends_with_usage: ClassVar[bool] = True
+    telling: ClassVar[tuple[bytes, ...]] = (b'_call"',)  # items of hosted tools
+    told_at_ends: ClassVar[bool] = True
 
     def read(self, body: JSON, asked: Asked) -> Answer:
         answer = Answer(

@@ -18,7 +18,8 @@ from flask_llm_cost.providers.fields import JSON, NO_FIELDS, first_present
 from flask_llm_cost.providers.hosts import find_route
 from flask_llm_cost.providers.registry import Registry
 from flask_llm_cost.providers.route import Route
-from flask_llm_cost.providers.wire import Answer, Asked, Folded
+from flask_llm_cost.providers.sse import ends_of
+from flask_llm_cost.providers.wire import Answer, Asked, Folded, WireFormat
 from flask_llm_cost.usage import NO_USAGE, CallStatus, Reading, UsageSource
 
 CUT_OFF = "cut_off"
@@ -208,6 +209,10 @@ def _answered(route: Route, asked: Asked, headers: Mapping[str, str], body: byte
         if document is not None:
             document = wire.with_headers(document, headers)
             return _reading(route, asked, wire.read(document, asked), body=document)
+    if wire.told_at_ends:
+        folded = _from_ends(wire, content)
+        if folded is not None:
+            return _streamed(route, asked, replace(folded, body={**wire.with_headers(folded.body, headers)}), content, complete)
     events = wire.events(body)
     if any(event.done or event.decoded() is not None for event in events):
         folded = wire.fold(events)
@@ -216,6 +221,13 @@ def _answered(route: Route, asked: Asked, headers: Mapping[str, str], body: byte
     if wire.opaque:
         return _reading(route, asked, wire.read({}, asked), notes=() if complete else (CUT_OFF,))
     return _salvaged(route, asked, content, complete)
+
+
+def _from_ends(wire: WireFormat, content: bytes) -> Folded | None:
+    """A long stream by its two ends. ``None``: it has to be read whole."""
+    ends = ends_of(content, wire.telling)
+    folded = None if ends is None else wire.fold(ends)
+    return folded if folded is not None and folded.final and folded.body.get(wire.usage_key) else None
 
 
 def _document(route: Route, content: bytes) -> JSON | None:

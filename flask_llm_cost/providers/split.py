@@ -36,6 +36,8 @@ class Split:
 
     def add(self, meter: str, count: int | None) -> int:
         """Count something that is disjoint already; a meter of 0 is left out. Returns what was counted."""
+        if not count:
+            return 0
         wanted = self.clamped(count)
         if wanted:
             self._usage[meter] = self._usage.get(meter, 0) + wanted
@@ -50,7 +52,9 @@ class Split:
             overlapping: what lies within it but perhaps within ``parts`` too (audio tokens that were
                 cached): where there is no room for all of it, it gives way.
         """
-        rest = self.clamped(total) - sum(self.add(name, part) for name, part in parts)
+        rest = self.clamped(total)
+        for name, part in parts:
+            rest -= self.add(name, part)
         if rest < 0 and total is not None:
             self.note(INCONSISTENT)
         for name, part in overlapping:

@@ -15,6 +15,8 @@ _BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
 _ARRAY_SPACE = " \t\r\n,"
 
+_LONG, _FIRST, _LAST = 4 * 1024, 2, 6  # bytes; events
+
 _decoder = json.JSONDecoder()
 _event = tuple.__new__
 
@@ -27,6 +29,24 @@ def events_of(body: bytes) -> list[Event]:
     if content[:1] == b"{":
         return [Event(data=line) for line in map(bytes.strip, content.splitlines()) if line]
     return _server_sent(content)
+
+
+def ends_of(content: bytes, telling: tuple[bytes, ...] = ()) -> list[Event] | None:
+    """The first and the last few of many server-sent events.
+
+    Args:
+        telling: what must not stand between them.
+
+    ``None``: they are few, framed in another way, or something between them tells.
+    """
+    first, last = 0, len(content)
+    for _ in range(_FIRST if len(content) > _LONG else 0):
+        first = content.find(b"\n\n", first) + 2
+    for _ in range(_LAST):
+        last = content.rfind(b"\n\n", 0, max(last, 0))
+    if first < 2 or last <= first or any(content.find(mark, first, last) >= 0 for mark in telling):
+        return None
+    return _server_sent(content[:first]) + _server_sent(content[last:])
 
 
 def _server_sent(content: bytes) -> list[Event]:

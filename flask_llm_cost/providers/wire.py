@@ -96,6 +96,8 @@ class WireFormat(ABC):
         counts_cached_prompts: a prompt that the server still had in memory is counted all the same.
         settled_input: the input that a stream reports first is the one it reports last.
         delivers_all: nothing is generated that is not delivered.
+        telling: marks of events that count wherever in a stream they stand.
+        told_at_ends: of a stream that is whole, all else is told by its first and last events.
         image_tokens: the most that one image of a request can be.
     """
 
@@ -109,6 +111,8 @@ class WireFormat(ABC):
     counts_cached_prompts: ClassVar[bool] = True
     settled_input: ClassVar[bool] = True
     delivers_all: ClassVar[bool] = False
+    telling: ClassVar[tuple[bytes, ...]] = ()
+    told_at_ends: ClassVar[bool] = False
     # OpenAI: GPT-4o mini 2,833 + 5,667 for each of up to 8 tiles ("Images and vision").
     image_tokens: ClassVar[int] = 50_000
 

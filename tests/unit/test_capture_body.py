@@ -11,7 +11,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_llm_cost.capture.body import JSON_LIMIT, SSE_LIMIT, BoundedBody, decode
+from flask_llm_cost.capture.body import JSON_LIMIT, SSE_LIMIT, BoundedBody
+from flask_llm_cost.capture.encoding import decode
 
 SSE = "text/event-stream"
 

@@ -182,6 +182,7 @@ def test_anthropic_parts_add_up_whether_streamed_or_not(
     whole = answer("messages", json.dumps({"id": "m", "usage": usage}).encode())
     assert whole.total_tokens == fresh + cached + short + long + said + thinking
     assert (whole.cache_write_1h_input_tokens, whole.hidden_output_tokens, whole.notes) == (long, thinking, ())
+    assert whole.token_counts() == {name: getattr(whole, name) for name in whole.token_counts()}
     first = {
         "type": "message_start",
         "message": {"id": "m", "usage": {**usage, "output_tokens": 1, "output_tokens_details": None}},
@@ -192,3 +193,41 @@ def test_anthropic_parts_add_up_whether_streamed_or_not(
     }
     streamed = answer("messages", b"".join(b"data: %s\n\n" % json.dumps(each).encode() for each in (first, last)))
     assert (streamed.usage, streamed.provider_response_id) == (whole.usage, "m")
+
+
+LAST = {
+    "chat": [{"choices": [{"delta": {}, "finish_reason": "stop"}]}, {"choices": [], "usage": {"prompt_tokens": 7}}],
+    "responses": [{"type": "response.completed", "response": {"id": "resp_1", "model": "m", "usage": {"input_tokens": 7}}}],
+    "messages": [{"type": "message_delta", "usage": {"output_tokens": 9}}, {"type": "message_stop"}],
+}
+FIRST = {
+    "chat": {"id": "c", "model": "m", "service_tier": "flex", "choices": []},
+    "responses": {"type": "response.created", "response": {"id": "resp_1", "model": "m"}},
+    "messages": {"type": "message_start", "message": {"id": "m", "model": "m", "usage": {"input_tokens": 7}}},
+}
+BETWEEN = {
+    "chat": st.just({"choices": [{"delta": {"content": "word"}}], "usage": None}),
+    "responses": st.sampled_from(
+        [
+            {"type": "response.output_text.delta", "delta": "word"},
+            {"type": "response.output_item.done", "item": {"type": "web_search_call", "action": {"type": "search"}}},
+        ]
+    ),
+    "messages": st.sampled_from(
+        [
+            {"type": "content_block_delta", "delta": {"text": "word"}},
+            {"type": "message_delta", "usage": {"input_tokens": 8}},
+            {"type": "content_block_start", "content_block": {"type": "fallback", "to": {"model": "other"}}},
+        ]
+    ),
+}
+
+
+@given(st.sampled_from(sorted(LAST)), st.booleans(), st.data())
+def test_a_long_stream_says_by_its_ends_what_it_says_as_a_whole(kind: str, is_whole: bool, data: st.DataObject) -> None:
+    """``told_at_ends``: whatever stands between them."""
+    special = data.draw(st.lists(BETWEEN[kind], max_size=3))
+    events = [FIRST[kind], *special, *[{"type": "ping", "text": "x" * 90}] * 60, *(LAST[kind] if is_whole else [])]
+    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    # After CRLF a stream is read whole.
+    assert answer(kind, body) == answer(kind, body.replace(b"\n", b"\r\n"))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_llm_cost.providers.events import Event
-from flask_llm_cost.providers.sse import events_of
+from flask_llm_cost.providers.sse import ends_of, events_of
 
 
 def test_no_input_means_no_events() -> None:
@@ -140,3 +140,20 @@ def test_framing_never_raises(body: bytes) -> None:
     for event in events_of(body):
         event.decoded()
         event.text()
+
+
+@pytest.mark.parametrize("events", [1, 6, 9, 200])
+def test_the_ends_of_a_long_stream_are_its_first_two_and_last_six_events(events: int) -> None:
+    body = b"\n\n".join(b'data: {"number": %d, "text": "%s"}' % (number, b"x" * 700) for number in range(events))
+    ends = ends_of(body)
+    if len(body) <= 4096 or events <= 8:
+        assert ends is None
+    else:
+        assert ends == events_of(body)[:2] + events_of(body)[-6:]
+
+
+def test_a_long_stream_has_no_ends_where_something_between_them_tells_or_lines_end_otherwise() -> None:
+    body = b"".join(b'data: {"number": %d, "text": "%s"}\n\n' % (number, b"x" * 700) for number in range(20))
+    assert ends_of(body.strip(), (b'"number": 19,', b'"number": 0,')) is not None
+    assert ends_of(body.strip(), (b'"number": 19,', b'"number": 9,')) is None
+    assert ends_of(body.replace(b"\n", b"\r\n")) is None
