@@ -176,7 +176,9 @@ class Closeup:
 
     def _streamed(self, url: str, body: bytes) -> tuple[tuple[float, float], tuple[float, float]]:
         request = self.library.request("POST", url, body)
-        (bare, bare_end), (watched, watched_end) = (self._read(send, request, len(STREAMS[body])) for send in self._sends)
+        (bare, bare_end), (watched, watched_end) = (
+            self._read(send, request, len(STREAMS[body])) for send in self._sends
+        )
         return (bare, watched), (bare_end, watched_end)
 
     def _read(self, send: Send, request: Any, number: int) -> tuple[float, float]:

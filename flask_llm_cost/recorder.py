@@ -257,6 +257,7 @@ def _event(
     host: str | None,
     captured_by: str,
 ) -> Event:
+    tokens = reading.token_counts()
     costs: dict[str, Decimal | None] = {}
     if span is not None:
         # No column of an estimate is filled: those of all calls add up to the totals.
@@ -278,7 +279,13 @@ def _event(
         stream=reading.stream,
         pricing_mode=reading.pricing_mode,
         host=host,
-        **reading.token_counts(),
+        input_tokens=tokens.input_tokens,
+        cache_read_input_tokens=tokens.cache_read_input_tokens,
+        cache_write_input_tokens=tokens.cache_write_input_tokens,
+        cache_write_1h_input_tokens=tokens.cache_write_1h_input_tokens,
+        output_tokens=tokens.output_tokens,
+        hidden_output_tokens=tokens.hidden_output_tokens,
+        total_tokens=tokens.total_tokens,
         **costs,
         provider_cost=reading.provider_cost,
         cost_status="estimated" if span is not None else receipt.status if receipt is not None else None,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 Quantity = int | Decimal
 Usage = Mapping[str, Quantity]
@@ -134,6 +134,18 @@ class Bounds:
     high: Usage | None
 
 
+class TokenCounts(NamedTuple):
+    """A reading's tokens by the ledger's columns; see the properties of ``Reading``."""
+
+    input_tokens: int
+    cache_read_input_tokens: int
+    cache_write_input_tokens: int
+    cache_write_1h_input_tokens: int
+    output_tokens: int
+    hidden_output_tokens: int
+    total_tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What an answer says about itself.
@@ -212,8 +224,8 @@ class Reading:
     def total_tokens(self) -> int:
         return self.input_tokens + self.cache_read_input_tokens + self.cache_write_input_tokens + self.output_tokens
 
-    def token_counts(self) -> dict[str, int]:
-        """All of these, by their names, in one pass."""
+    def token_counts(self) -> TokenCounts:
+        """All of these in one pass."""
         sums: dict[str, Quantity] = {"input": 0, "cache_read": 0, "cache_write": 0, "output": 0}
         for usage in (self.usage, *(other.usage for other in self.extra)) if self.extra else (self.usage,):
             for name, count in usage.items():
@@ -221,15 +233,15 @@ class Reading:
                 if family in sums:
                     sums[family] += count
         fresh, read, written, output = map(int, sums.values())
-        return {
-            "input_tokens": fresh,
-            "cache_read_input_tokens": read,
-            "cache_write_input_tokens": written,
-            "cache_write_1h_input_tokens": self.cache_write_1h_input_tokens,
-            "output_tokens": output,
-            "hidden_output_tokens": self.hidden_output_tokens,
-            "total_tokens": fresh + read + written + output,
-        }
+        return TokenCounts(
+            fresh,
+            read,
+            written,
+            self.cache_write_1h_input_tokens,
+            output,
+            self.hidden_output_tokens,
+            fresh + read + written + output,
+        )
 
     def _sum(self, family: str) -> int:
         total: Quantity = 0

@@ -11,16 +11,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from flask_llm_cost import tagging
 from flask_llm_cost.capture import leftovers
 from flask_llm_cost.capture.body import BoundedBody
-from flask_llm_cost.capture.failure import may_be_charged
+from flask_llm_cost.capture.failure import is_cancellation, without_answer
 from flask_llm_cost.capture.target import Target
 from flask_llm_cost.errors import LLMCostError
 from flask_llm_cost.failures import report
-from flask_llm_cost.providers import CUT_OFF, PENDING, Route, read, stream_usage, unanswered
+from flask_llm_cost.providers import CUT_OFF, PENDING, Route, read, stream_usage
 from flask_llm_cost.usage import Reading
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Exchange:
     def fail(self, error: BaseException) -> None:
         """The request got no answer. Never raises: the app is to see its own error."""
         try:
-            self._finish(lambda: self._without_answer(error))
+            self._finish(lambda: without_answer(self.route, self.target, error))
         except LLMCostError as failure:
             self._report(failure, "A failed call to %s was not recorded.")
 
@@ -289,7 +289,7 @@ class Exchange:
         reading = self._read_copy(complete=complete)
         if reading.status != "ok" or CUT_OFF not in reading.notes:
             return reading
-        if error is None or _is_cancellation(error):
+        if error is None or is_cancellation(error):
             return replace(reading, status="cancelled", stream=True)
         return replace(reading, status="error", error_type=type(error).__name__[:64], stream=True)
 
@@ -335,13 +335,6 @@ class Exchange:
             self.host,
         )
 
-    def _without_answer(self, error: BaseException) -> Reading:
-        asked = unanswered(self.route, url=self.target.url, request_body=self.target.body)
-        if not may_be_charged(error):
-            asked = replace(asked, bounds=None)
-        status: Any = "cancelled" if _is_cancellation(error) else "error"
-        return replace(asked, status=status, error_type=type(error).__name__[:64], notes=())
-
 
 def _says_something(chunk: bytes) -> bool:
     """Whether a piece is more than server-sent comments, with which gateways keep a connection alive."""
@@ -352,7 +345,3 @@ def _says_something(chunk: bytes) -> bool:
 
 def _milliseconds(start: float | None, end: float | None) -> int | None:
     return None if start is None or end is None else max(0, round((end - start) * 1000))
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    return not isinstance(error, Exception)

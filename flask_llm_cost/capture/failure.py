@@ -8,6 +8,11 @@ was asked. The HTTP libraries' exceptions go by their names: none of them is imp
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+
+from flask_llm_cost.capture.target import Target
+from flask_llm_cost.providers import Route, unanswered
+from flask_llm_cost.usage import Reading
 
 _NEVER_SENT = frozenset(
     {
@@ -86,3 +91,20 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             yield each
             kept = getattr(each, "kwargs", None) or {}  # botocore's
             pending += [each.__cause__, getattr(each, "reason", None), kept.get("error"), *each.args[:2]]
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether the app called the call off, or is being called off itself."""
+    return not isinstance(error, Exception)
+
+
+def without_answer(route: Route, target: Target, error: BaseException) -> Reading:
+    """The reading of a request that ended in an exception instead of an answer."""
+    asked = unanswered(route, url=target.url, request_body=target.body)
+    return replace(
+        asked,
+        status="cancelled" if is_cancellation(error) else "error",
+        error_type=type(error).__name__[:64],
+        notes=(),
+        bounds=asked.bounds if may_be_charged(error) else None,
+    )

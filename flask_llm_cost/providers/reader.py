@@ -212,7 +212,9 @@ def _answered(route: Route, asked: Asked, headers: Mapping[str, str], body: byte
     if wire.told_at_ends:
         folded = _from_ends(wire, content)
         if folded is not None:
-            return _streamed(route, asked, replace(folded, body={**wire.with_headers(folded.body, headers)}), content, complete)
+            return _streamed(
+                route, asked, replace(folded, body={**wire.with_headers(folded.body, headers)}), content, complete
+            )
     events = wire.events(body)
     if any(event.done or event.decoded() is not None for event in events):
         folded = wire.fold(events)

@@ -413,3 +413,27 @@ def test_a_stream_found_dropped_while_another_call_is_recorded_waits_its_turn(
         monkeypatch.setattr(Writer, "write_batch", writing)
         assert client.post(URL, json=ASKED).content == STREAM
     assert sorted(row.status for row in calls()) == ["cancelled", "ok"]
+
+
+def test_latency_ends_with_the_last_byte_however_long_the_app_keeps_the_stream_open(
+    llm_cost: LLMCost, calls: ReadCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """litellm leaves Anthropic's streams open after their last event."""
+    clock = [100.0]
+    monkeypatch.setattr("flask_llm_cost.capture.exchange.time.perf_counter", lambda: clock[0])
+
+    class Timed(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            for seconds, piece in zip((101.0, 102.0, 103.5), PIECES, strict=True):
+                clock[0] = seconds
+                yield piece
+
+    answer = httpx.MockTransport(lambda _: httpx.Response(200, headers=TYPE, stream=Timed()))
+    with (
+        httpx.Client(transport=llm_cost.httpx_transport(answer)) as client,
+        client.stream("POST", URL, json=ASKED) as response,
+    ):
+        pieces = response.iter_raw()
+        assert [next(pieces) for _ in PIECES] == PIECES
+        clock[0] = 160.0
+    assert [(essence(row), row.first_token_ms, row.latency_ms) for row in calls()] == [(EXACT, 1000, 3500)]

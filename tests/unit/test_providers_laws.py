@@ -182,7 +182,8 @@ def test_anthropic_parts_add_up_whether_streamed_or_not(
     whole = answer("messages", json.dumps({"id": "m", "usage": usage}).encode())
     assert whole.total_tokens == fresh + cached + short + long + said + thinking
     assert (whole.cache_write_1h_input_tokens, whole.hidden_output_tokens, whole.notes) == (long, thinking, ())
-    assert whole.token_counts() == {name: getattr(whole, name) for name in whole.token_counts()}
+    counts = whole.token_counts()
+    assert counts._asdict() == {name: getattr(whole, name) for name in counts._fields}
     first = {
         "type": "message_start",
         "message": {"id": "m", "usage": {**usage, "output_tokens": 1, "output_tokens_details": None}},
@@ -197,7 +198,9 @@ def test_anthropic_parts_add_up_whether_streamed_or_not(
 
 LAST = {
     "chat": [{"choices": [{"delta": {}, "finish_reason": "stop"}]}, {"choices": [], "usage": {"prompt_tokens": 7}}],
-    "responses": [{"type": "response.completed", "response": {"id": "resp_1", "model": "m", "usage": {"input_tokens": 7}}}],
+    "responses": [
+        {"type": "response.completed", "response": {"id": "resp_1", "model": "m", "usage": {"input_tokens": 7}}}
+    ],
     "messages": [{"type": "message_delta", "usage": {"output_tokens": 9}}, {"type": "message_stop"}],
 }
 FIRST = {
