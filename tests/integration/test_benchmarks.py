@@ -29,6 +29,11 @@ def test_capture_measures_every_line_for_nobody_and_for_us(tmp_path: Path) -> No
     assert {name: set(of) for name, of in figures["contenders"].items()} == {"none": lines, "ours": lines}
 
 
+def test_closeup_measures_every_line_at_every_library(tmp_path: Path) -> None:
+    added = figures_of("closeup", "--rounds", "1", folder=tmp_path)["added_us"]
+    assert {library: len(lines) for library, lines in added.items()} == {"httpx": 6, "httpx2": 6, "requests": 6}
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is read from /proc")
 def test_memory_holds_streams_open_and_every_one_is_recorded(tmp_path: Path) -> None:
     figures = figures_of("memory", "--streams", "3", "--chunks", "3", folder=tmp_path)
