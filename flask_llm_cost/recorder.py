@@ -7,7 +7,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -18,10 +17,11 @@ from flask_llm_cost.errors import StorageError, UnknownPricingError
 from flask_llm_cost.failures import described, named, report
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.ledger.identity import lasting_id, uuid7
+from flask_llm_cost.ledger.receipts import stored_receipt
 from flask_llm_cost.ledger.recent import Recent
 from flask_llm_cost.pricing import PriceBook
+from flask_llm_cost.pricing.costing import Cost, cost_of
 from flask_llm_cost.pricing.receipt import Receipt
-from flask_llm_cost.pricing.span import Span, cheapest, span_of
 from flask_llm_cost.settings import Settings
 from flask_llm_cost.signals import call_recorded, storage_failed
 from flask_llm_cost.tagging import clean
@@ -120,12 +120,9 @@ class Recorder:
             tracked_at = reading.stored.created_at
             event_id = lasting_id(reading.provider, str(reading.provider_response_id), tracked_at)
         at = tracked_at or datetime.now(UTC)
-        span = self._span(reading, at)
-        receipt = span.low if span else None if _costs_nothing(reading) else self._price(reading, at)
         return self._event(
             reading,
-            receipt,
-            span,
+            self._cost(reading, at),
             event_id=event_id or _event_id(),
             tracked_at=at,
             latency_ms=latency_ms,
@@ -145,26 +142,19 @@ class Recorder:
         if event.receipt.get("reason") in _NO_PRICE:
             self._unknown_price(event)
 
-    def _span(self, reading: Reading, at: datetime) -> Span | None:
-        """What a call costs of which only bounds are known; ``None`` where usage is known or nothing can be said."""
-        if reading.bounds is None:
-            return None
-        low, high = reading.bounds.low, reading.bounds.high
+    def _cost(self, reading: Reading, at: datetime) -> Cost:
         try:
-            return span_of(
-                [self._price(reading, at, usage) for usage in cheapest(low)],
-                [] if high is None else [self._price(reading, at, high)],
-            )
+            return cost_of(reading, lambda usage: self._price(reading, at, usage))
         except Exception as error:
             self._unpriced(error, reading)
-            return None
+            return Cost(self._price(reading, at, reading.usage))
 
-    def _price(self, reading: Reading, at: datetime, usage: Usage | None = None) -> Receipt:
+    def _price(self, reading: Reading, at: datetime, usage: Usage) -> Receipt:
         try:
             return self._prices.price(
                 reading.provider,
                 reading.model,
-                reading.usage if usage is None else usage,
+                usage,
                 mode=reading.pricing_mode,
                 geo=reading.geo,
                 speed=reading.speed,
@@ -181,14 +171,14 @@ class Recorder:
             log, error, "Pricing %s/%s failed; the call is recorded without a cost.", reading.provider, reading.model
         )
 
-    def _event(self, reading: Reading, receipt: Receipt | None, span: Span | None, **known: Any) -> Event:
+    def _event(self, reading: Reading, cost: Cost, **known: Any) -> Event:
         try:
-            return _event(reading, receipt, span, **known)
+            return _event(reading, cost, **known)
         except Exception as error:
-            if receipt is None:
+            if cost.receipt is None:
                 raise
             self._unpriced(error, reading)
-            return replace(_event(reading, None, None, **known), cost_status="unknown")
+            return replace(_event(reading, Cost(None), **known), cost_status="unknown")
 
     def _clean(self, tags: Mapping[str, str]) -> dict[str, str]:
         try:
@@ -236,18 +226,9 @@ class Recorder:
 _NO_PRICE = frozenset({"no_price", "missing_rate"})
 
 
-def _costs_nothing(reading: Reading) -> bool:
-    """A failed attempt without usage is not charged: there is nothing to price, and nothing unknown about it.
-
-    One that may have been charged has bounds.
-    """
-    return reading.status == "error" and not reading.usage and not reading.extra and reading.bounds is None
-
-
 def _event(
     reading: Reading,
-    receipt: Receipt | None,
-    span: Span | None,
+    cost: Cost,
     *,
     event_id: UUID,
     tracked_at: datetime,
@@ -258,13 +239,7 @@ def _event(
     captured_by: str,
 ) -> Event:
     tokens = reading.token_counts()
-    costs: dict[str, Decimal | None] = {}
-    if span is not None:
-        # No column of an estimate is filled: those of all calls add up to the totals.
-        costs = {"cost_low": span.cost_low, "cost_high": span.cost_high}
-    elif receipt is not None:
-        costs = {f"{column}_cost": cost for column, cost in receipt.costs().items()}
-        costs |= {"total_cost": receipt.total, "cache_saved": receipt.cache_saved}
+    receipt = cost.receipt
     return Event(
         event_id=event_id,
         tracked_at=tracked_at.astimezone(UTC),
@@ -286,31 +261,17 @@ def _event(
         output_tokens=tokens.output_tokens,
         hidden_output_tokens=tokens.hidden_output_tokens,
         total_tokens=tokens.total_tokens,
-        **costs,
+        **cost.amounts(),
         provider_cost=reading.provider_cost,
-        cost_status="estimated" if span is not None else receipt.status if receipt is not None else None,
+        cost_status=cost.status,
         latency_ms=latency_ms,
         first_token_ms=first_token_ms if reading.stream else None,
         provider_response_id=reading.provider_response_id,
         price_key=receipt.key if receipt is not None else None,
         price_source=receipt.source if receipt is not None else None,
-        receipt=_receipt_json(reading, receipt, span),
+        receipt=stored_receipt(reading, cost),
         tags=tags,
     )
-
-
-def _receipt_json(reading: Reading, receipt: Receipt | None, span: Span | None) -> dict[str, object]:
-    packed: dict[str, object] = dict(receipt.as_dict()) if receipt is not None else {}
-    if span is not None:
-        packed |= span.as_dict()
-    if reading.raw_usage:
-        packed["raw_usage"] = dict(reading.raw_usage)
-    if reading.notes:
-        packed["notes"] = list(reading.notes)
-    for name in ("geo", "speed"):
-        if (value := getattr(reading, name)) is not None:
-            packed[name] = value
-    return packed
 
 
 def _event_id() -> UUID:

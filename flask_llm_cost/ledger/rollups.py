@@ -80,6 +80,9 @@ class Summary:
         for now, before in pairs:
             for key, sums in before.items():
                 _add(now, key, [-each for each in sums])
+                # A row of which nothing changed is not even touched: it may be gone with its calls.
+                if not any(now[key]):
+                    del now[key]
         return dict(zip(("llm_cost_daily", "llm_cost_hourly", "llm_cost_latency_daily"), moved[:3], strict=True))
 
 

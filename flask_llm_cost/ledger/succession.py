@@ -7,7 +7,7 @@ order in which the records arrive does not matter, and of two that say as much t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -39,33 +39,41 @@ def succeeded(held: Entry, other: Entry) -> Entry:
     return Entry({**held.row, **_outcome(other)}, held.tags)
 
 
-def settle(dialect: Dialect, connection: Connection, entries: Mapping[str, Entry]) -> list[Succession]:
-    """Bring what the ledger holds of ``entries`` (event id → entry) up to what they know. Mostly nothing."""
-    found = _held(connection, [event_id for event_id, entry in entries.items() if _knowledge(entry.row)])
-    settled: list[Succession] = []
-    for values in found:
-        event_id = values["event_id"].hex
-        if _knowledge(entries[event_id].row) <= _knowledge(values):
-            continue
-        before = _entry_held(values)
-        dialect.rewrite_call(connection, values["id"], _outcome(entries[event_id]))
-        settled.append(Succession(before, succeeded(before, entries[event_id])))
-    return settled
+def successions(connection: Connection, entries: Mapping[str, Entry]) -> list[Succession]:
+    """What to change for the ledger to know of ``entries`` (event id → entry) what they know. Mostly nothing."""
+    found = _open_calls(connection, [event_id for event_id, entry in entries.items() if _knowledge(entry.row)])
+    pairs = ((values, entries[values["event_id"].hex]) for values in found)
+    return [
+        Succession(before := held_entry(values), succeeded(before, entry))
+        for values, entry in pairs
+        if _knowledge(entry.row) > _knowledge(values)
+    ]
 
 
-def _held(connection: Connection, event_ids: list[str]) -> list[Mapping[str, Any]]:
-    """The calls that may have to change, locked in the order of their ids."""
+def rewrite(dialect: Dialect, connection: Connection, changes: Sequence[Succession]) -> None:
+    """Write what became of calls over what they were."""
+    columns = ("id", *_OUTCOME)
+    rows = [tuple(change.after.row[column] for column in columns) for change in changes]
+    dialect.rewrite_calls(connection, columns, rows)
+
+
+def locked_calls(connection: Connection, ids: Sequence[int]) -> list[Mapping[str, Any]]:
+    """Those of the calls that are there still, whole, locked in the order of their ids until the commit."""
+    calls = Call.__table__
+    locked = select(calls).where(calls.c.id.in_(ids)).order_by(calls.c.id).with_for_update()
+    return [dict(row) for row in connection.execute(locked).mappings()]
+
+
+def _open_calls(connection: Connection, event_ids: list[str]) -> list[Mapping[str, Any]]:
+    """The calls that may have to change."""
     if not event_ids:
         return []
     calls = Call.__table__
     # Replayed batches are full of calls that know all there is: those are looked at without a lock.
     ids = [UUID(event_id) for event_id in event_ids]
     open_ones = select(calls.c.id).where(calls.c.event_id.in_(ids), calls.c.usage_source == "unknown")
-    rows = list(connection.scalars(open_ones))
-    if not rows:
-        return []
-    locked = select(calls).where(calls.c.id.in_(rows)).order_by(calls.c.id).with_for_update()
-    return [dict(row) for row in connection.execute(locked).mappings()]
+    found = list(connection.scalars(open_ones))
+    return locked_calls(connection, found) if found else []
 
 
 def _knowledge(row: Mapping[str, Any]) -> int:
@@ -76,8 +84,8 @@ def _outcome(entry: Entry) -> Row:
     return {name: entry.row[name] for name in _OUTCOME}
 
 
-def _entry_held(values: Mapping[str, Any]) -> Entry:
-    """A call as it came from the database, in the plain values that ``rollups.summarise`` adds up."""
+def held_entry(values: Mapping[str, Any]) -> Entry:
+    """A call as it came from the database, in the plain values that the database takes and rollups add up."""
     row: Row = {}
     for column in Call.__table__.columns:
         value = values[column.name]

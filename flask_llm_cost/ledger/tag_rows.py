@@ -85,11 +85,14 @@ def _folded(
     folded: set[DayTag] = set()
     for (key, day), values in incoming.items():
         room = cap - held.get((key, day), 0)
-        if len(values) <= room:
+        # Calls that only changed are counted somewhere already: where no row of their own is, in the shared one.
+        changed = {value for value in values if not summary.tags[key, day, value][0]}
+        if len(values) <= room and not changed:
             continue
         known = _known_digests(dialect, connection, key, day, [digests[key, value] for value in values])
         fresh = [value for value in values if digests[key, value] not in known]
-        folded.update((key, day, value) for value in fresh[max(room, 0) :])
+        new = [value for value in fresh if value not in changed]
+        folded.update((key, day, value) for value in (*new[max(room, 0) :], *changed.intersection(fresh)))
     return frozenset(folded)
 
 

@@ -22,7 +22,7 @@ from flask_llm_cost.ledger.leaks import Leak, add_leaks
 from flask_llm_cost.ledger.models import Call
 from flask_llm_cost.ledger.rollups import SUMS, Summary, summarise
 from flask_llm_cost.ledger.rows import Entry, Row, Values, clean_text, entry_of, pack, utc_text
-from flask_llm_cost.ledger.succession import settle, succeeded
+from flask_llm_cost.ledger.succession import Succession, rewrite, succeeded, successions
 from flask_llm_cost.settings import Settings
 
 BATCH = 500
@@ -72,7 +72,7 @@ class Writer:
             entries[event_id] = entry if held is None else succeeded(held, entry)
         if not entries:
             return frozenset()
-        return self._transaction(lambda connection: self._write(connection, entries))
+        return self.transaction(lambda connection: self._write(connection, entries))
 
     def bury(self, text: str, event_id: str | None, error: BaseException) -> None:
         """Keep in ``dead_letters`` what the ledger would not take.
@@ -86,7 +86,7 @@ class Writer:
             "error": clean_text(f"{type(error).__name__}: {getattr(error, 'orig', None) or error}", _ERROR_LENGTH),
             "event": clean_text(text, _TEXT_LENGTH),
         }
-        self._transaction(lambda connection: self.dialect.put(connection, "llm_cost_dead_letters", row, ["event_id"]))
+        self.transaction(lambda connection: self.dialect.put(connection, "llm_cost_dead_letters", row, ["event_id"]))
 
     def add_leaks(self, leaks: Iterable[Leak]) -> None:
         """Add counts of unrecorded calls.
@@ -95,9 +95,14 @@ class Writer:
             SQLAlchemyError: the database's own error; nothing was added.
         """
         counted = tuple(leaks)
-        self._transaction(lambda connection: add_leaks(self.dialect, connection, counted))
+        self.transaction(lambda connection: add_leaks(self.dialect, connection, counted))
 
-    def _transaction(self, work: Callable[[Connection], Result]) -> Result:
+    def transaction(self, work: Callable[[Connection], Result]) -> Result:
+        """Do ``work`` in one transaction, again where other writers got in its way.
+
+        Raises:
+            SQLAlchemyError: the database's own error; nothing was written.
+        """
         for attempt in range(_CONFLICT_RETRIES):
             try:
                 with self._engines.writing() as connection:
@@ -114,16 +119,27 @@ class Writer:
         rows = [entry.row for event_id, entry in entries.items() if event_id not in there]
         ids = self.dialect.insert_calls(connection, rows) if rows else {}
         new = [(entry, ids[event_id]) for event_id, entry in entries.items() if event_id in ids]
-        settled = settle(self.dialect, connection, {name: entry for name, entry in entries.items() if name not in ids})
+        settled = successions(connection, {name: entry for name, entry in entries.items() if name not in ids})
         if not new and not settled:
             return frozenset()
         if self.dialect.keeps_tag_tables:
             tag_rows.write_tags(self.dialect, connection, ((call_id, entry.tags) for entry, call_id in new))
+        self.rewrite(connection, settled, new=[entry for entry, _ in new])
+        return frozenset(ids)
+
+    def rewrite(self, connection: Connection, changes: Sequence[Succession], *, new: Sequence[Entry] = ()) -> None:
+        """Write what became of calls that are there, and give every total what that, and ``new`` calls, add to it.
+
+        The calls must be locked. To be the last statement of its transaction. Everything that keeps a total of
+        calls gets its difference here, and here only: rollups, and budgets' current totals.
+        """
+        if changes:
+            rewrite(self.dialect, connection, changes)
         self._check_zone(connection)
         settings = self._settings
-        now = (*(entry for entry, _ in new), *(each.after for each in settled))
+        now = (*new, *(each.after for each in changes))
         summary = summarise(now, settings.timezone, settings.rollup_exclude_tags)
-        gone = summarise((each.before for each in settled), settings.timezone, settings.rollup_exclude_tags)
+        gone = summarise((each.before for each in changes), settings.timezone, settings.rollup_exclude_tags)
         moved = summary.subtract(gone)
         tag_rollups = tag_rows.tag_rollups(self.dialect, connection, summary, settings.tag_values_per_day)
         # Shared rows come last, each table's in the order of its key: they stay locked until the commit.
@@ -131,7 +147,6 @@ class Writer:
         tag_rows.add_tag_rollups(self.dialect, connection, tag_rollups)
         for name, keys in moved.items():
             self.dialect.drop_empty(connection, name, keys)
-        return frozenset(ids)
 
     def _there_at_any_time(self, connection: Connection, entries: Mapping[str, Entry]) -> frozenset[str]:
         """Which calls without a time of their own the ledger holds, at whatever time they were recorded.

@@ -26,7 +26,6 @@ from sqlalchemy import (
     delete,
     exists,
     select,
-    update,
 )
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.types import TypeEngine
@@ -64,10 +63,9 @@ class Dialect(ABC):
     def insert_calls(self, connection: Connection, rows: Sequence[Row]) -> dict[str, int]:
         """Insert the calls that are not there yet. Returns their event id (hexadecimal) → id."""
 
-    def rewrite_call(self, connection: Connection, call_id: int, row: Row) -> None:
-        """Overwrite these columns of one call."""
-        calls = self.table("llm_cost_calls")
-        connection.execute(update(calls).where(calls.c.id == call_id).values(row))
+    @abstractmethod
+    def rewrite_calls(self, connection: Connection, columns: Sequence[str], rows: Sequence[Values]) -> None:
+        """Overwrite columns of calls. ``columns`` begin with ``id``, which says the call of each row."""
 
     @abstractmethod
     def add(self, connection: Connection, name: str, columns: Sequence[str], rows: Sequence[Values]) -> None:

@@ -19,11 +19,11 @@ from sqlalchemy import (
     Executable,
     Integer,
     Text,
+    Update,
     Uuid,
     bindparam,
     cast,
     func,
-    literal,
     select,
     type_coerce,
     update,
@@ -60,11 +60,10 @@ class PostgreSQL(Dialect):
         found = connection.execute(statement, self._wire(calls.name, columns, [tuple(row.values()) for row in rows]))
         return {hexadecimal(event_id): call_id for call_id, event_id in found}
 
-    def rewrite_call(self, connection: Connection, call_id: int, row: Row) -> None:
-        kinds = Base.metadata.tables["llm_cost_calls"].columns
-        json = {name: cast(literal(row[name], Text), JSONB) for name in row if isinstance(kinds[name].type, JSON)}
-        calls = self.table("llm_cost_calls")
-        connection.execute(update(calls).where(calls.c.id == call_id).values({**row, **json}))
+    def rewrite_calls(self, connection: Connection, columns: Sequence[str], rows: Sequence[Values]) -> None:
+        if rows:
+            statement = self._once(("rewrite", *columns), lambda: self._rewrite(columns))
+            connection.execute(statement, self._wire("llm_cost_calls", columns, rows))
 
     def add(self, connection: Connection, name: str, columns: Sequence[str], rows: Sequence[Values]) -> None:
         if rows:
@@ -141,6 +140,13 @@ class PostgreSQL(Dialect):
         kinds = Base.metadata.tables[name].columns
         values = [_unfolded(f"c{at}", kinds[column].type) for at, column in enumerate(columns)]
         return postgresql.insert(self.table(name)).from_select(list(columns), select(*values))
+
+    def _rewrite(self, columns: Sequence[str]) -> Update:
+        """``UPDATE llm_cost_calls … FROM (SELECT unnest(:c0), …)``."""
+        calls, kinds = self.table("llm_cost_calls"), Base.metadata.tables["llm_cost_calls"].columns
+        values = [_unfolded(f"c{at}", kinds[column].type).label(column) for at, column in enumerate(columns)]
+        new = select(*values).subquery("new")
+        return update(calls).where(calls.c.id == new.c.id).values({each: new.c[each] for each in columns[1:]})
 
     def _wire(self, name: str, columns: Sequence[str], rows: Sequence[Values]) -> Parameters:
         """``rows`` as the parameters of ``_insert``: a column each."""
