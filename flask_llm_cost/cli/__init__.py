@@ -16,6 +16,7 @@ from flask_llm_cost.cli.failure import one_line_errors
 from flask_llm_cost.cli.flush import flush
 from flask_llm_cost.cli.prices import prices
 from flask_llm_cost.cli.report import report
+from flask_llm_cost.cli.reprice import reprice
 
 
 class LLMCostGroup(AppGroup):
@@ -27,5 +28,5 @@ class LLMCostGroup(AppGroup):
 
 
 llm_cost = LLMCostGroup("llm-cost", help="What this app spends on LLM APIs.")
-for command in (report, db, flush, prices):
+for command in (report, db, flush, prices, reprice):
     llm_cost.add_command(command)

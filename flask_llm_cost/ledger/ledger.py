@@ -18,18 +18,21 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from flask_llm_cost.errors import LLMCostError, StorageError
+from flask_llm_cost.errors import LLMCostError, PriceTableError, StorageError
 from flask_llm_cost.ledger.delivery import deliver, write_around
 from flask_llm_cost.ledger.engine import Engines, is_memory
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.ledger.forks import guard_forks
 from flask_llm_cost.ledger.leaks import Leaks
+from flask_llm_cost.ledger.reprice import DEFAULT_BATCH, Progress, Reprice, Selection
 from flask_llm_cost.ledger.rows import pack
 from flask_llm_cost.ledger.schema import Schema, SchemaState
 from flask_llm_cost.ledger.shipper import Shipper, one_line
 from flask_llm_cost.ledger.spool import Backlog, Spool, is_writable
 from flask_llm_cost.ledger.store import LogStore, SpoolStore, Store, SyncStore
+from flask_llm_cost.ledger.tally import Repriced
 from flask_llm_cost.ledger.writer import BATCH, Writer
+from flask_llm_cost.pricing import PriceBook
 from flask_llm_cost.settings import Durability, Settings
 
 SPOOL_FOLDER = "llm_cost_spool"
@@ -161,6 +164,30 @@ class Ledger:
         except SQLAlchemyError as error:
             raise self._explained(error) from error
 
+    def reprice(
+        self,
+        prices: PriceBook,
+        selection: Selection,
+        *,
+        dry_run: bool = False,
+        batch_size: int = DEFAULT_BATCH,
+        progress: Progress | None = None,
+    ) -> Repriced:
+        """Price calls again, at the prices of their own time, and move every total by the difference.
+
+        Raises:
+            PriceTableError: the newest edit of the prices file cannot be read.
+            SchemaMissingError, StorageError: the database refused; earlier batches stay, another run does the rest.
+        """
+        prices.refresh()
+        if prices.file_error is not None:
+            raise PriceTableError(prices.file_error)
+        run = Reprice(self._writer, self._engines, prices.catalogue, prices.version, selection, batch_size)
+        try:
+            return run.look(progress) if dry_run else run.apply(progress)
+        except SQLAlchemyError as error:
+            raise self._explained(error, "The calls were not all priced again") from error
+
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A session to read in, on an engine of the ledger's own."""
@@ -230,12 +257,12 @@ class Ledger:
         except (SQLAlchemyError, OSError) as error:
             raise StorageError(f"The ledger's database refused: {one_line(error)}") from error
 
-    def _explained(self, error: Exception) -> LLMCostError:
+    def _explained(self, error: Exception, what: str = "The event was not stored") -> LLMCostError:
         if isinstance(error, SQLAlchemyError):
             reason = self._schema.explain(error)
             if isinstance(reason, LLMCostError):
                 return reason
-        return StorageError(f"The event was not stored: {one_line(error)}")
+        return StorageError(f"{what}: {one_line(error)}")
 
 
 def _delivery(writer: Writer, schema: Schema) -> Callable[[Sequence[bytes]], None]:

@@ -121,6 +121,16 @@ def _add_amounts(row: Row, packed: Mapping[str, Any]) -> None:
         row[column] = value if value is None else _nano(name, value)
 
 
+def cost_columns(costs: Mapping[str, Decimal | None]) -> Row:
+    """The columns of what a call costs by our prices, NULL where ``costs`` (USD) does not name them.
+
+    Raises:
+        ValueError: an amount is none that the ledger can hold.
+    """
+    found = ((column, costs.get(name)) for name, column in _MONEY_COLUMNS if name != "provider_cost")
+    return {column: None if cost is None else _nano(column, cost) for column, cost in found}
+
+
 def utc_text(moment: datetime) -> str:
     """``2026-05-01 09:30:00.000000`` in UTC, whatever zone ``moment`` is in."""
     if moment.tzinfo is None:
