@@ -57,6 +57,13 @@ def audits(ledger: Ledger) -> list[dict[str, Any]]:
         return list(session.scalars(select(Audit.details).order_by(Audit.id)))
 
 
+@pytest.fixture
+def small(open_ledger: Any, sqlite_url: Any) -> Ledger:
+    """A ledger for what no database does its own way."""
+    ledger: Ledger = open_ledger(sqlite_url, durability="sync")
+    return ledger
+
+
 def test_a_model_gets_its_price_after_the_fact(ledger: Ledger) -> None:
     """Unknown calls are priced once their model is: totals, receipt, audit. The calls of other models stay."""
     record = recorder(ledger, book()).record
@@ -131,10 +138,10 @@ def test_a_second_run_changes_nothing(ledger: Ledger) -> None:
     assert_rollups_are_the_sum(ledger)
 
 
-def test_what_a_call_cost_before_can_be_traced_through_every_run(ledger: Ledger) -> None:
-    recorder(ledger, book()).record(answer(usage={"input": 1_000_000}), tracked_at=AT)
-    runs = [ledger.reprice(book({"acme/mystery": {"input": rate}}), ALL).run for rate in ("3", "7")]
-    (call,) = held(ledger)
+def test_what_a_call_cost_before_can_be_traced_through_every_run(small: Ledger) -> None:
+    recorder(small, book()).record(answer(usage={"input": 1_000_000}), tracked_at=AT)
+    runs = [small.reprice(book({"acme/mystery": {"input": rate}}), ALL).run for rate in ("3", "7")]
+    (call,) = held(small)
     past = call.receipt["repriced_from"]
     assert [(each["run"], each.get("total"), each["status"]) for each in past] == [
         (runs[0], None, "unknown"),
@@ -143,13 +150,13 @@ def test_what_a_call_cost_before_can_be_traced_through_every_run(ledger: Ledger)
     assert call.total_cost == 7
 
 
-def test_each_call_is_priced_at_its_own_time(ledger: Ledger) -> None:
+def test_each_call_is_priced_at_its_own_time(small: Ledger) -> None:
     """A dated price applies from its day on, to the calls made since."""
     for days in (0, 10):
-        recorder(ledger, book()).record(answer(usage={"input": 1_000_000}), tracked_at=AT + timedelta(days=days))
+        recorder(small, book()).record(answer(usage={"input": 1_000_000}), tracked_at=AT + timedelta(days=days))
     rates = [{"input": "5"}, {"effective_from": "2026-05-05", "input": "4"}]
-    ledger.reprice(book({"acme/mystery": {"rates": rates}}), ALL)
-    assert [call.total_cost for call in held(ledger)] == [5, 4]
+    small.reprice(book({"acme/mystery": {"rates": rates}}), ALL)
+    assert [call.total_cost for call in held(small)] == [5, 4]
 
 
 def test_a_selection_is_all_that_changes(ledger: Ledger) -> None:
@@ -212,30 +219,28 @@ OUTCOME = (
 
 
 @pytest.mark.parametrize("kind", READINGS)
-def test_a_call_priced_again_is_as_if_recorded_at_those_prices(open_ledger: Any, sqlite_url: Any, kind: str) -> None:
+def test_a_call_priced_again_is_as_if_recorded_at_those_prices(small: Ledger, kind: str) -> None:
     """Whatever it used, known or not, told by whom ever: the same columns and the same receipt, there and back."""
-    ledger = open_ledger(sqlite_url, durability="sync")
     unpriced = book()
     priced = PriceBook.open(overrides=FULL, prices_file=None, model_aliases={"deployment": "acme/deployed"})
-    first = recorder(ledger, unpriced).record(READINGS[kind], tracked_at=AT, tags={"a": "b"})
-    straight = recorder(ledger, priced).record(READINGS[kind], tracked_at=AT, tags={"a": "b"})
+    first = recorder(small, unpriced).record(READINGS[kind], tracked_at=AT, tags={"a": "b"})
+    straight = recorder(small, priced).record(READINGS[kind], tracked_at=AT, tags={"a": "b"})
     if kind not in ("failed", "open bounds"):
         assert straight.cost_status != first.cost_status
     for prices, wanted in ((priced, straight), (unpriced, first)):
-        ledger.reprice(prices, ALL)
-        for call in held(ledger):
+        small.reprice(prices, ALL)
+        for call in held(small):
             call.receipt.pop("repriced_from", None)
             assert {name: getattr(call, name) for name in OUTCOME} == {name: getattr(wanted, name) for name in OUTCOME}
-        assert_rollups_are_the_sum(ledger)
+        assert_rollups_are_the_sum(small)
 
 
-def test_a_call_that_said_nothing_stays_as_it_was(open_ledger: Any, sqlite_url: Any) -> None:
+def test_a_call_that_said_nothing_stays_as_it_was(small: Ledger) -> None:
     """There is nothing to price, at whatever prices: no second receipt, no row in the audit."""
-    ledger = open_ledger(sqlite_url, durability="sync")
-    recorder(ledger, book()).record(answer(usage={}, usage_source="unknown"), tracked_at=AT)
-    before = held(ledger)[0].receipt
-    done = ledger.reprice(book(MYSTERY), ALL)
-    assert (done.looked_at, done.calls, held(ledger)[0].receipt, audits(ledger)) == (1, 0, before, [])
+    recorder(small, book()).record(answer(usage={}, usage_source="unknown"), tracked_at=AT)
+    before = held(small)[0].receipt
+    done = small.reprice(book(MYSTERY), ALL)
+    assert (done.looked_at, done.calls, held(small)[0].receipt, audits(small)) == (1, 0, before, [])
 
 
 def test_a_call_deleted_meanwhile_stays_deleted(ledger: Ledger) -> None:
@@ -353,28 +358,28 @@ def test_values_that_share_a_row_stay_in_it(open_ledger: Any, database_url: Any)
     assert_rollups_are_the_sum(high)
 
 
-def test_a_receipt_that_nobody_can_read_is_left_alone_and_told(ledger: Ledger) -> None:
-    record = recorder(ledger, book()).record
+def test_a_receipt_that_nobody_can_read_is_left_alone_and_told(small: Ledger) -> None:
+    record = recorder(small, book()).record
     for _ in range(2):
         record(answer(), tracked_at=AT)
-    bad = held(ledger)[0].id
-    with ledger._engines.writing() as connection:
+    bad = held(small)[0].id
+    with small._engines.writing() as connection:
         broken = {"status": "unknown", "lines": [{"quantity": 3}]}
         connection.execute(update(Call).where(Call.id == bad).values(receipt=broken))
-    done = ledger.reprice(book(MYSTERY), ALL)
+    done = small.reprice(book(MYSTERY), ALL)
     assert (done.calls, done.skipped) == (1, (SkippedCall(bad, "KeyError: 'meter'"),))
-    assert {call.id: call.total_cost for call in held(ledger)}[bad] is None
-    assert_rollups_are_the_sum(ledger)
+    assert {call.id: call.total_cost for call in held(small)}[bad] is None
+    assert_rollups_are_the_sum(small)
 
 
-def test_a_call_without_lines_is_priced_from_its_columns(ledger: Ledger, make_event: Callable[..., Event]) -> None:
+def test_a_call_without_lines_is_priced_from_its_columns(small: Ledger, make_event: Callable[..., Event]) -> None:
     """As one is whose pricing failed: the tokens are in the ledger whatever became of the receipt."""
     costs = dict.fromkeys(
         ("input_cost", "cache_read_cost", "cache_write_cost", "output_cost", "other_cost", "total_cost")
     )
-    ledger.record(make_event(provider="acme", model="mystery", cost_status="unknown", receipt={}, **costs))
-    ledger.reprice(book(MYSTERY), UNKNOWN)
-    (call,) = held(ledger)
+    small.record(make_event(provider="acme", model="mystery", cost_status="unknown", receipt={}, **costs))
+    small.reprice(book(MYSTERY), UNKNOWN)
+    (call,) = held(small)
     assert [(line["meter"], line["quantity"]) for line in call.receipt["lines"]] == [
         ("input", 900),
         ("cache_read", 100),
@@ -384,14 +389,14 @@ def test_a_call_without_lines_is_priced_from_its_columns(ledger: Ledger, make_ev
     assert call.total_cost == Decimal("0.00585")
 
 
-def test_a_broken_prices_file_stops_the_run(ledger: Ledger, tmp_path: Any) -> None:
+def test_a_broken_prices_file_stops_the_run(small: Ledger, tmp_path: Any) -> None:
     """The last good prices would do for recording; here they would be the wrong ones."""
     file = tmp_path / "prices.yml"
     file.write_text("acme/mystery: {input: '2'}\n")
     prices = PriceBook.open(overrides={}, prices_file=str(file), model_aliases={})
     file.write_text("acme/mystery: {input: cheap}\n")
     with pytest.raises(PriceTableError, match="cheap"):
-        ledger.reprice(prices, ALL)
+        small.reprice(prices, ALL)
 
 
 def test_missing_tables_and_an_absent_database_are_told(open_ledger: Any, sqlite_url: Any) -> None:
