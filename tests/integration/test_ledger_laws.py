@@ -19,9 +19,13 @@ from sqlalchemy import URL, delete, func, select
 from flask_llm_cost.ledger import Ledger
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.ledger.models import Base, Call, Daily, Hourly, LatencyDaily, TagDaily, TagKeyDaily, TagMonthly
+from flask_llm_cost.ledger.reprice import Selection
+from flask_llm_cost.ledger.rows import Entry
 from flask_llm_cost.ledger.writer import BATCH
+from flask_llm_cost.pricing import PriceBook
 from flask_llm_cost.settings import Settings
 from tests.integration.conftest import EVERYWHERE, fresh_database
+from tests.integration.ledger_sums import assert_rollups_are_the_sum, calls_of
 
 START = datetime(2026, 3, 28, tzinfo=UTC)
 CAP = 3
@@ -101,6 +105,54 @@ def test_rollups_are_the_sum_of_the_calls(shared: Ledger, batches: list[list[Eve
         keys = session.execute(select(TagKeyDaily.key, TagKeyDaily.day, TagKeyDaily.distinct_values))
         assert {(key, day): count for key, day, count in keys} == values
         assert all(count <= CAP for count in values.values())
+
+
+RATES: tuple[dict[str, Any], ...] = (
+    {},
+    {"openai/a": {"input": "1", "batch_input": "0.5"}, "anthropic/b": {"input": "0"}},
+    {"openai/a": {"input": "7", "output": "0.123456789"}, "openai/b": {"input": "2"}, "anthropic/a": {"output": "1"}},
+)
+BOUNDS = {"bounds": {"told": {}, "low": {"input": 1000}, "high": {"input": 2000, "output": 3}}}
+receipts = st.sampled_from([{}, {}, BOUNDS, {"lines": [{"meter": "input", "quantity": 9}]}, {"lines": "none"}])
+recorded = st.lists(
+    st.builds(lambda event, receipt: replace(event, receipt=receipt), events, receipts), min_size=1, max_size=12
+)
+repriced = st.builds(
+    lambda rates, unknown_only, model, batch_size: (
+        rates,
+        Selection(unknown_only=unknown_only, model=model),
+        batch_size,
+    ),
+    st.sampled_from(RATES),
+    st.booleans(),
+    st.sampled_from([None, None, "a"]),
+    st.integers(1, 12),
+)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(recorded | repriced | st.integers(1, 25), min_size=2, max_size=7))
+def test_rollups_are_the_sum_through_reprices_and_prunes(shared: Ledger, steps: list[Any]) -> None:
+    """Recorded, recorded again with more knowledge, priced again, pruned, in any order: every rollup is the sum of
+    the calls and of those pruned, and what was priced last has nothing to change. Covers P-ROLL-01, P-PRC-41."""
+    with shared.engine.begin() as connection:
+        for table in Base.metadata.sorted_tables:
+            connection.execute(delete(table))
+    chosen = Settings(tag_values_per_day=CAP)
+    pruned: list[Entry] = []
+    for step in steps:
+        if isinstance(step, int):
+            pruned += [entry for entry in calls_of(shared) if entry.row["event_id"] == UUID(int=step)]
+            with shared._engines.writing() as connection:
+                connection.execute(delete(Call).where(Call.event_id == UUID(int=step)))
+        elif isinstance(step, list):
+            shared.write(step)
+        else:
+            rates, selection, batch_size = step
+            prices = PriceBook.open(overrides=rates, prices_file=None, model_aliases={})
+            shared.reprice(prices, selection, batch_size=batch_size)
+            assert shared.reprice(prices, selection, batch_size=batch_size).calls == 0
+        assert_rollups_are_the_sum(shared, pruned, chosen)
 
 
 def kept_of(batches: list[list[Event]]) -> dict[UUID, Event]:
