@@ -184,7 +184,8 @@ def _fit(value: Any, length: int) -> str:
 def _nano(name: str, value: object) -> int:
     if value == "0":
         return 0
-    nano = int(Decimal(str(value)).scaleb(9).to_integral_value(ROUND_HALF_UP))
+    amount = value if isinstance(value, Decimal) else Decimal(str(value))
+    nano = int(amount.scaleb(9).to_integral_value(ROUND_HALF_UP))
     if not -MOST_NANO_USD <= nano <= MOST_NANO_USD:
         raise ValueError(f"{name} = {value!r} USD is not an amount that the ledger can hold")
     return nano
