@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from flask_llm_cost.providers.bedrock import PROFILE as BEDROCK_REGION
+
 # The other names under which SDKs, gateways and price lists know a provider → ours.
 PROVIDER_ALIASES: Mapping[str, str] = MappingProxyType(
     {
@@ -62,8 +64,6 @@ OTHER_HOSTS = frozenset({"azure", "bedrock", "cerebras", "fireworks", "groq", "o
 PROVIDERS = FIRST_PARTY | OTHER_HOSTS | frozenset(PROVIDER_ALIASES)
 NO_PROVIDER = frozenset({"", "unknown"})
 
-# AWS's inference-profile prefixes, https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
-BEDROCK_REGION = re.compile(r"(us-gov|us|eu|apac|jp|au|ca|sa|in|me|global)\.(?=[a-z0-9]+\.)")
 BEDROCK_VERSION = re.compile(r"-v\d+:\d+(:\d+k)?$")
 SNAPSHOT = re.compile(r"-(20\d\d)(-?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])$")
 VERTEX_VERSION = re.compile(r"@(\d{8}|default|latest)$")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -128,10 +128,10 @@ def _is_unknown(rules: tuple[Rule, ...], conditions: Conditions) -> bool:
     """Whether no rule in force knows the mode or the speed, or the region where regions make a difference."""
     modes = frozenset[str]().union(*(rule.when.modes for rule in rules))
     speeds = frozenset[str]().union(*(rule.when.speeds for rule in rules))
-    geos = frozenset[str]().union(*(rule.when.geos for rule in rules))
     if conditions.mode and conditions.mode not in modes:
         return True
     if conditions.speed and conditions.speed not in speeds:
         return True
-    dearer = geos - {"global"}
+    regional = (rule for rule in rules if _tier_holds(rule, replace(conditions, geo=next(iter(rule.when.geos), ""))))
+    dearer = frozenset[str]().union(*(rule.when.geos for rule in regional)) - {"global"}
     return bool(dearer and conditions.geo and conditions.geo != "global" and conditions.geo not in dearer)

@@ -6,6 +6,7 @@ written lives (API reference, ``TokenUsage`` and ``CacheDetail``). The model sta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import ClassVar
@@ -18,6 +19,8 @@ from flask_llm_cost.providers.split import INCONSISTENT, Split
 from flask_llm_cost.providers.sse import events_of
 from flask_llm_cost.providers.wire import Answer, Asked, Folded, WireFormat
 
+# The region of an inference profile, https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
+PROFILE = re.compile(r"(us-gov|us|eu|apac|jp|au|ca|sa|in|me|global)\.(?=[a-z0-9]+\.)")
 REQUEST_ID, ERROR_TYPE = "x-amzn-requestid", "x-amzn-errortype"
 _COUNTED = ("inputTokens", "outputTokens")
 _CACHE_READ = ("cacheReadInputTokens", "cacheReadInputTokenCount")
@@ -49,10 +52,12 @@ class Bedrock(WireFormat):
 
     def asked(self, path: str, request: JSON) -> Asked:
         head, _, verb = path.rpartition("/")
+        model = model_in(unquote(head.removeprefix("/model/")))
         return Asked(
-            model=model_in(unquote(head.removeprefix("/model/"))),
+            model=model,
             stream=verb.endswith("stream"),
             tier=text(mapping(request, "serviceTier"), "type"),
+            geo=region_of(model),
             speed=text(mapping(request, "performanceConfig"), "latency"),
         )
 
@@ -131,6 +136,12 @@ def model_in(identifier: str) -> str | None:
     resource = identifier.split(":", 5)[-1]
     kind, _, name = resource.partition("/")
     return name or None if kind in _NAMED_AS_MODELS else resource or None
+
+
+def region_of(model: str | None) -> str | None:
+    """The region of the inference profile that a model's name carries: prices may differ, and answers leave it out."""
+    found = PROFILE.match(model or "")
+    return found[1] if found else None
 
 
 def failed(event: Event) -> JSON | None:

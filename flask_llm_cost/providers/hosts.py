@@ -6,7 +6,7 @@ and one comparison of endings: this runs on every HTTP call of the app.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -81,12 +81,29 @@ class Service:
         formats: by what the path ends in.
         paths: the only paths that count, where an ending is too little to go by.
         within: what the host's name must contain, where its ending is too little to go by.
+        region: from the host's name to the region whose prices hold there.
     """
 
     provider: str
     formats: Formats
     paths: frozenset[str] | None = None
     within: str = ""
+    region: Callable[[str], str | None] | None = None
+
+
+def _first_label(host: str) -> str:
+    """Data residency costs more: https://developers.openai.com/api/docs/guides/data-residency."""
+    return host.partition(".")[0]
+
+
+def _regional(_host: str) -> str:
+    """Every endpoint of Vertex but the global one: some models cost more there."""
+    return "regional"
+
+
+def _government(host: str) -> str | None:
+    """AWS's list prices are those of its commercial regions; a profile's region stands in the model's name."""
+    return "us-gov" if ".us-gov-" in host else None
 
 
 def _like_openai(provider: str, chat: WireFormat | None = None, others: Formats = _OPENAI) -> Service:
@@ -112,14 +129,12 @@ _VERTEX = Service(
     ),
 )
 _COHERE_ITSELF = _like_openai("cohere", others=MappingProxyType({**_OPENAI, **_COHERE}))
-_RUNTIME = Service("bedrock", _BEDROCK, within="bedrock-runtime")
+_RUNTIME = Service("bedrock", _BEDROCK, within="bedrock-runtime", region=_government)
 _TOGETHER = _like_openai("together", TogetherChat())
 
 _SERVICES: Mapping[str, Service] = MappingProxyType(
     {
         "api.openai.com": _OPENAI_ITSELF,
-        "us.api.openai.com": _OPENAI_ITSELF,
-        "eu.api.openai.com": _OPENAI_ITSELF,
         "api.anthropic.com": Service("anthropic", _ANTHROPIC),
         "generativelanguage.googleapis.com": Service("gemini", MappingProxyType({**_OPENAI, **_GEMINI})),
         "aiplatform.googleapis.com": _VERTEX,
@@ -141,17 +156,20 @@ _SERVICES: Mapping[str, Service] = MappingProxyType(
 )
 _ENDINGS: Mapping[str, Service] = MappingProxyType(
     {
+        ".api.openai.com": replace(_OPENAI_ITSELF, region=_first_label),
         ".openai.azure.com": _AZURE,
         ".cognitiveservices.azure.com": _AZURE,
         ".services.ai.azure.com": _AZURE,
-        "-aiplatform.googleapis.com": _VERTEX,
+        "-aiplatform.googleapis.com": replace(_VERTEX, region=_regional),
+        # Of the United States and of the European Union: "aiplatform.eu.rep.googleapis.com".
+        ".rep.googleapis.com": replace(_VERTEX, within="aiplatform.", region=_regional),
         ".amazonaws.com": _RUNTIME,
         ".amazonaws.com.cn": _RUNTIME,
     }
 )
 _ENDING_TUPLE = tuple(_ENDINGS)
 _BY_PROVIDER: Mapping[str, Service] = MappingProxyType(
-    {service.provider: service for service in (*_SERVICES.values(), *_ENDINGS.values())}
+    {service.provider: service for service in (*_ENDINGS.values(), *_SERVICES.values())}
 )
 _NO_HOSTS: Mapping[str, str] = MappingProxyType({})
 
@@ -224,7 +242,10 @@ def _asked(
         return None if provider is None else _route(provider, _anywhere(provider), path)
     if service.paths is not None and path not in service.paths:
         return None
-    return _route(service.provider, service.formats, path)
+    route = _route(service.provider, service.formats, path)
+    if route is None or service.region is None:
+        return route
+    return replace(route, geo=service.region(host))
 
 
 def _fetched(method: str, path: str) -> str | None:

@@ -298,7 +298,7 @@ def _reading(
         status=status,
         error_type=error_type(body, _OTHER_ERROR) if failed else None,
         pricing_mode=_tier(asked.tier if answer.tier is None else answer.tier),
-        geo=_plain(asked.geo if answer.geo is None else answer.geo, _ANYWHERE),
+        geo=_plain(asked.geo if answer.geo is None else answer.geo, _ANYWHERE) or route.geo,
         speed=_plain(asked.speed if answer.speed is None else answer.speed, _STANDARD),
         provider_response_id=answer.response_id,
         usage_source=source if answer.usage else "unknown",
