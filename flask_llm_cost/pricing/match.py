@@ -12,7 +12,7 @@ from datetime import date
 
 from flask_llm_cost.pricing.catalog import Layer
 from flask_llm_cost.pricing.entry import Entry
-from flask_llm_cost.pricing.names import NO_PROVIDER, model_name, normalized, provider_name, without_snapshot
+from flask_llm_cost.pricing.names import NO_PROVIDER, alias_name, model_name, normalized, provider_name, without_snapshot
 
 # https://openrouter.ai/docs/guides/routing/model-variants: these choose among hosts whose prices differ.
 ESTIMATED_SUFFIXES = (":nitro", ":floor", ":thinking")
@@ -87,7 +87,7 @@ def _mapped(aliases: Mapping[str, str], provider: str, names: Sequence[str | Non
         return None
     for name in names:
         if name:
-            folded = model_name(name)
+            folded = alias_name(name)
             target = aliases.get(f"{provider}/{folded}") or aliases.get(folded)
             if target is not None:
                 return target

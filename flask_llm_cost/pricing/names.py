@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from flask_llm_cost.providers.bedrock import PROFILE as BEDROCK_REGION
+from flask_llm_cost.providers.bedrock import model_in
 
 # The other names under which SDKs, gateways and price lists know a provider → ours.
 PROVIDER_ALIASES: Mapping[str, str] = MappingProxyType(
@@ -67,8 +68,9 @@ NO_PROVIDER = frozenset({"", "unknown"})
 BEDROCK_VERSION = re.compile(r"-v\d+:\d+(:\d+k)?$")
 SNAPSHOT = re.compile(r"-(20\d\d)(-?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])$")
 VERTEX_VERSION = re.compile(r"@(\d{8}|default|latest)$")
-# https://docs.fireworks.ai/getting-started/concepts: the models of Fireworks' own account.
-FIREWORKS_ACCOUNT = "accounts/fireworks/models/"
+# https://docs.fireworks.ai/getting-started/concepts: the models of Fireworks' own account; Vertex's endpoint for
+# OpenAI clients names the publisher. What other accounts and publishers have are not their own models.
+OWN_PREFIXES: Mapping[str, str] = MappingProxyType({"fireworks": "accounts/fireworks/models/", "vertex": "google/"})
 RESOURCE = re.compile(r"^(?:.*/)?publishers/[^/]+/models/")
 
 
@@ -81,6 +83,12 @@ def provider_name(name: str) -> str:
 def model_name(name: str) -> str:
     """A model's name as tables are asked for it, case folded."""
     return name.strip().casefold()
+
+
+def alias_name(name: str) -> str:
+    """A key of the app's own mapping, case folded; of an ARN what a reading keeps of it, without region and account."""
+    provider, arn, resource = model_name(name).partition("arn:")
+    return provider + (model_in(arn + resource) or "")
 
 
 def without_snapshot(model: str) -> str | None:
@@ -98,13 +106,13 @@ def normalized(provider: str, model: str) -> tuple[str, str | None]:
     for alias, ours in PROVIDER_ALIASES.items():
         if ours == provider:
             name = name.removeprefix(f"{alias}/")
+    if provider in OWN_PREFIXES:
+        name = name.removeprefix(OWN_PREFIXES[provider])
     if provider == "bedrock":
         region = BEDROCK_REGION.match(name)
         if region:
             name, geo = name[region.end() :], region[1]
         name = BEDROCK_VERSION.sub("", name)
-    elif provider == "fireworks":
-        name = name.removeprefix(FIREWORKS_ACCOUNT)
     elif provider == "vertex":
         name = VERTEX_VERSION.sub(lambda found: f"-{found[1]}" if found[1].isdigit() else "", name)
     return name, geo

@@ -10,7 +10,7 @@ from flask_llm_cost.pricing.bundle import bundled
 from flask_llm_cost.pricing.catalog import Layer
 from flask_llm_cost.pricing.charge import Bill, receipt, unpriced_receipt
 from flask_llm_cost.pricing.match import Match, match
-from flask_llm_cost.pricing.names import model_name
+from flask_llm_cost.pricing.names import alias_name
 from flask_llm_cost.pricing.receipt import Receipt
 from flask_llm_cost.pricing.table import parse_table
 from flask_llm_cost.pricing.tariff import Tariff, tariff
@@ -30,7 +30,7 @@ class Catalogue:
 
     def __init__(self, layers: Sequence[Layer], aliases: Mapping[str, str] = MappingProxyType({})) -> None:
         self.layers = tuple(layers)
-        self.aliases = {model_name(name): target for name, target in aliases.items()}
+        self.aliases = {alias_name(name): target for name, target in aliases.items()}
         self._tariffs: dict[TariffKey, Tariff | None] = {}
 
     @classmethod

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from flask_llm_cost.pricing import Catalogue, price
-from flask_llm_cost.pricing.bundle import as_bundled
+from flask_llm_cost.pricing.bundle import as_bundled, bundled
 from flask_llm_cost.pricing.catalog import Layer
 from flask_llm_cost.pricing.table import parse_table
 
@@ -248,3 +248,24 @@ def test_the_apps_own_mapping_comes_first(
     catalogue = layers({"own-model": {"input": 1}}, aliases=aliases)
     receipt = catalogue.price(provider, model, {"input": 1}, request_model=request_model)
     assert (receipt.stage, receipt.key) == expected
+
+
+ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2C3"
+
+
+@pytest.mark.parametrize("key", [ARN, f"bedrock/{ARN}", "application-inference-profile/a1b2c3"])
+@pytest.mark.parametrize("asked", [ARN, "application-inference-profile/a1b2C3"])
+def test_an_application_profile_is_mapped_by_its_arn(key: str, asked: str) -> None:
+    """A reading keeps no account, so the mapping is asked for the rest; without one, nobody can tell the model."""
+    catalogue = layers(aliases={key: "bedrock/anthropic.claude-sonnet-4-v1:0"})
+    expected = ("alias", "bedrock/anthropic.claude-sonnet-4-v1:0")
+    assert found("bedrock", asked, catalogue) == expected
+    assert found("bedrock", asked) == NOTHING
+
+
+def test_an_azure_data_zone_is_a_mapping() -> None:
+    """Azure's host says nothing of the data zone, whose prices are the catalogue's ``azure/eu/…``."""
+    catalogue = Catalogue([bundled().layer], {"prod-eu": "azure/eu/gpt-5.4"})
+    for request_model, total in (("prod-eu", "0.275"), ("prod", "0.25")):
+        receipt = catalogue.price("azure", "gpt-5.4-2026-03-05", {"input": 10**5}, request_model=request_model)
+        assert (receipt.status, str(receipt.total)) == ("complete", f"{total:0<11}")
