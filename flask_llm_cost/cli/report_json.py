@@ -4,7 +4,8 @@
 "sections": [{"by", "rows": [{"name", "calls", "unpriced_calls", "total_tokens", "total_cost",
 "previous_cost", "daily_costs"}]}], "most_expensive_calls": [{…}], "unrecorded_hosts": [{"host", "calls", "first_day",
 "last_day", "remedy"}]}``. USD are decimal strings; a name of
-``null`` is what does not carry the tag; costs leave out calls without a price, which ``unpriced_calls`` counts.
+``null`` is what does not carry the tag; costs leave out calls without a price, which ``unpriced_calls`` counts, and
+are ``null`` where no cost is known.
 Totals and rows also have ``cost_low`` and ``cost_high``: the total with estimates at their least and at their most
 (``null``: there is no upper bound), where ``total_cost`` has none of them in it.
 """
@@ -54,7 +55,7 @@ def _totals(totals: Totals) -> dict[str, object]:
         "unpriced_calls": totals.unpriced,
         "is_lower_bound": totals.is_lower_bound,
         "estimated_calls": totals.estimated,
-        "total_cost": _usd(totals.total_cost),
+        "total_cost": _usd(totals.cost),
         "cost_low": _usd(totals.span.low),
         "cost_high": _usd(totals.span.high),
         "saved_by_caching": _usd(totals.cache_saved),
@@ -77,7 +78,7 @@ def _row(row: ReportRow) -> dict[str, object]:
         "cost_low": _usd(row.spend.span.low),
         "cost_high": _usd(row.spend.span.high),
         "previous_cost": _usd(row.previous_cost),
-        "daily_costs": [_usd(cost) for cost in row.costs],
+        "daily_costs": [_usd(spend.cost) for spend in row.spends],
     }
 
 

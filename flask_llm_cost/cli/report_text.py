@@ -63,7 +63,12 @@ def money(amount: Decimal | None) -> str:
 
 
 def span(bounds: CostSpan) -> str:
-    """A cost within bounds: "$12.340000 – $12.910000"; one amount where they are the same, or no upper one is known."""
+    """A cost within bounds: "$12.340000 – $12.910000"; one amount where they are the same, or no upper one is known.
+
+    "unknown" where neither is.
+    """
+    if bounds.high is None and not bounds.low:
+        return money(None)
     if bounds.high is None or bounds.high == bounds.low:
         return money(bounds.low)
     return f"{money(bounds.low)} – {money(bounds.high)}" if bounds.low else f"at most {money(bounds.high)}"
@@ -90,7 +95,12 @@ def _headline(report: Report) -> list[tuple[str, str]]:
         ("Avg latency:", latency),
         ("Unknown pricing:", f"{totals.unpriced:,}{_coverage(totals.unpriced, totals.calls)}"),
         *([("Estimated:", _estimates(totals))] if totals.cost_low or totals.cost_high else []),
-        ("Saved by caching:", money(totals.cache_saved)),
+        (
+            "Saved by caching:",
+            "unknown"
+            if totals.cost is None
+            else f"{money(totals.cache_saved)}{' in requests with a price' if bound else ''}",
+        ),
     ]
 
 
@@ -135,7 +145,7 @@ def _print_section(console: Console, section: Section, limit: int) -> None:
             _spent(row.spend),
             f"{row.spend.calls:,}",
             "new" if changed is None else f"{changed:+.0f}%",
-            Text(spark_line(row.costs)),
+            Text(spark_line([spend.total_cost for spend in row.spends])),
         )
     console.print(table)
     if len(section.rows) > limit:
@@ -143,10 +153,7 @@ def _print_section(console: Console, section: Section, limit: int) -> None:
 
 
 def _spent(spend: Spend) -> str:
-    bounds = spend.span
-    if spend.unpriced:
-        return f"{money(bounds.low)}+" if bounds.low else "unknown"
-    return span(bounds)
+    return f"{span(spend.span)}{'+' if spend.unpriced and spend.span.low else ''}"
 
 
 def _print_dearest(console: Console, calls: Sequence[CallRow]) -> None:

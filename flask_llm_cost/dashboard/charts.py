@@ -10,6 +10,7 @@ from decimal import ROUND_CEILING, Decimal
 from itertools import pairwise
 
 from flask_llm_cost.dashboard import formatting
+from flask_llm_cost.queries.breakdown import Spend
 from flask_llm_cost.queries.period import Period
 from flask_llm_cost.queries.series import Bucket
 
@@ -39,7 +40,8 @@ class Column:
         iso_day: its day, for links.
         x, bar_x, centre: percent of the width where it, its bar and its middle begin.
         cost, previous: USD; ``None`` where there is none to draw (still to come, or no call has a price).
-        values: USD per drawn name, in the legend's order.
+        spend, previous_spend: all of it, also what has no price; ``None`` where it is still to come.
+        values: spend per drawn name, in the legend's order.
         is_partial: whether it is still running.
         on_axis, on_narrow_axis: whether its label is drawn, also where there is little room.
     """
@@ -52,7 +54,9 @@ class Column:
     centre: Decimal
     cost: Decimal | None
     previous: Decimal | None
-    values: tuple[Decimal, ...]
+    spend: Spend | None
+    previous_spend: Spend
+    values: tuple[Spend, ...]
     segments: tuple[Segment, ...]
     is_partial: bool
     on_axis: bool
@@ -90,9 +94,9 @@ def stacked_chart(
     period: Period,
     current: Sequence[Bucket],
     previous: Sequence[Bucket],
-    parts: Sequence[tuple[int, Sequence[Decimal]]],
+    parts: Sequence[tuple[int, Sequence[Spend]]],
 ) -> Chart:
-    """Columns of the period, each stacked from ``parts``: (colour, USD per bucket), first at the bottom."""
+    """Columns of the period, each stacked from ``parts``: (colour, spend per bucket), first at the bottom."""
     costs = [None if bucket.start > period.now else bucket.spend.cost for bucket in current]
     before = [bucket.spend.cost for bucket in previous]
     amounts = [cost for cost in (*costs, *before) if cost is not None]
@@ -107,8 +111,10 @@ def stacked_chart(
             centre=_rounded((index + Decimal("0.5")) * width),
             cost=costs[index],
             previous=before[index],
+            spend=None if bucket.start > period.now else bucket.spend,
+            previous_spend=previous[index].spend,
             values=tuple(values[index] for _, values in parts),
-            segments=tuple(_stack([(colour, values[index]) for colour, values in parts], top)),
+            segments=tuple(_stack([(colour, values[index].total_cost) for colour, values in parts], top)),
             is_partial=_is_partial(period, bucket),
             on_axis=index in axis,
             on_narrow_axis=index in narrow_axis,

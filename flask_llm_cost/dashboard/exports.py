@@ -11,11 +11,13 @@ from decimal import Decimal
 
 from flask import Response
 
+from flask_llm_cost.queries.breakdown import Spend
 from flask_llm_cost.queries.export import CALL_COLUMNS, ExportedCall
 from flask_llm_cost.queries.group import Group
 from flask_llm_cost.queries.period import Period
 
 FORMULA = ("=", "+", "-", "@")
+SPEND_COLUMNS = ("calls", "unpriced_calls", "cost_low", "cost_high")
 CONTROL = ("\t", "\r")
 
 
@@ -40,16 +42,21 @@ def calls(rows: Iterable[ExportedCall]) -> Iterator[str]:
         yield _line([_cell(name, value) for name, value in zip(CALL_COLUMNS, row, strict=True)])
 
 
-def spend(period: Period, group: Group, costs: Mapping[str | None, Sequence[Decimal]]) -> Response:
-    """USD per bucket and name; the sum of a bucket's rows is its column in the chart."""
-    lines = [_line(("day" if period.unit == "day" else "hour", str(group), "total_cost"))]
+def spend(period: Period, group: Group, spends: Mapping[str | None, Sequence[Spend]]) -> Response:
+    """USD per bucket and name; the sum of a bucket's rows is its column in the chart.
+
+    The cost is empty where no part of it is known, and a lower bound where some calls are unpriced or estimated.
+    """
+    lines = [_line(("day" if period.unit == "day" else "hour", str(group), "total_cost", *SPEND_COLUMNS))]
     for index, start in enumerate(period.bounds[:-1]):
         local = start.astimezone(period.timezone)
         bucket = local.date().isoformat() if period.unit == "day" else local.isoformat()
-        for name, values in costs.items():
-            if values[index]:
+        for name, held in spends.items():
+            spend = held[index]
+            if spend.calls:
                 label = "(untagged)" if name is None else name
-                lines.append(_line([safe_cell(bucket), safe_cell(label), safe_cell(values[index])]))
+                cells = (bucket, label, spend.cost, spend.calls, spend.unpriced, spend.span.low, spend.span.high)
+                lines.append(_line([safe_cell(cell) for cell in cells]))
     return attachment("llm-spend", period.now, lines)
 
 

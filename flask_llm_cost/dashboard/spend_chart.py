@@ -11,7 +11,7 @@ from flask_llm_cost.queries.breakdown import Breakdown, Spend, breakdown
 from flask_llm_cost.queries.filters import Filters
 from flask_llm_cost.queries.group import Group
 from flask_llm_cost.queries.reading import LedgerSession
-from flask_llm_cost.queries.series import costs_over_time, spend_over_time
+from flask_llm_cost.queries.series import spend_over_time, spends_over_time
 from flask_llm_cost.queries.totals import change
 
 TOP_NAMES = 6
@@ -49,12 +49,12 @@ def spend_chart(session: LedgerSession, filters: Filters, group: Group) -> Spend
     # One name more than the top is named itself: "1 other" would take as much room and say less.
     names = tuple(found)[: TOP_NAMES + 1 if len(found) == TOP_NAMES + 1 else TOP_NAMES]
     current = spend_over_time(session, filters, period)
-    costs = costs_over_time(session, filters, group, names)
+    spends = spends_over_time(session, filters, group, names)
     legend = _legend(found, before, names)
-    parts = [(row.colour, costs[row.name]) for row in legend if not row.is_others]
+    parts = [(row.colour, spends[row.name]) for row in legend if not row.is_others]
     if legend and legend[-1].is_others:
-        named = [sum(values, Decimal(0)) for values in zip(*costs.values(), strict=True)]
-        rest = [bucket.spend.total_cost - known for bucket, known in zip(current, named, strict=True)]
+        named = [sum(held, Spend()) for held in zip(*spends.values(), strict=True)]
+        rest = [bucket.spend - known for bucket, known in zip(current, named, strict=True)]
         parts.append((OTHERS_COLOUR, tuple(rest)))
     total, previous = sum(found.values(), Spend()), sum(before.values(), Spend())
     return SpendChart(

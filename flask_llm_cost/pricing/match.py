@@ -12,7 +12,14 @@ from datetime import date
 
 from flask_llm_cost.pricing.catalog import Layer
 from flask_llm_cost.pricing.entry import Entry
-from flask_llm_cost.pricing.names import NO_PROVIDER, alias_name, model_name, normalized, provider_name, without_snapshot
+from flask_llm_cost.pricing.names import (
+    NO_PROVIDER,
+    alias_name,
+    model_name,
+    normalized,
+    provider_name,
+    without_snapshot,
+)
 
 # https://openrouter.ai/docs/guides/routing/model-variants: these choose among hosts whose prices differ.
 ESTIMATED_SUFFIXES = (":nitro", ":floor", ":thinking")

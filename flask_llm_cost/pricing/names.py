@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from flask_llm_cost.providers.bedrock import PROFILE as BEDROCK_REGION
-from flask_llm_cost.providers.bedrock import model_in
+from flask_llm_cost.providers.bedrock import PROFILE, model_in
 
 # The other names under which SDKs, gateways and price lists know a provider → ours.
 PROVIDER_ALIASES: Mapping[str, str] = MappingProxyType(
@@ -109,7 +108,7 @@ def normalized(provider: str, model: str) -> tuple[str, str | None]:
     if provider in OWN_PREFIXES:
         name = name.removeprefix(OWN_PREFIXES[provider])
     if provider == "bedrock":
-        region = BEDROCK_REGION.match(name)
+        region = PROFILE.match(name)
         if region:
             name, geo = name[region.end() :], region[1]
         name = BEDROCK_VERSION.sub("", name)

@@ -61,8 +61,8 @@ SUMMED = ("total_tokens", "total_cost", "cost_low", "cost_high")
 Breakdown = Mapping[str | None, Spend]
 """Name → spend, dearest first. ``None`` names the calls that do not carry the tag key."""
 
-_SPEND = tuple(field.name for field in fields(Spend))
-_values = attrgetter(*_SPEND)
+MEASURES = tuple(field.name for field in fields(Spend))
+_values = attrgetter(*MEASURES)
 
 
 def breakdown(
@@ -97,7 +97,7 @@ def _by_column(
 ) -> Iterable[tuple[str, Spend]]:
     for part in slices(session, filters, start, end):
         name = getattr(part.source, column)
-        columns = [measure_of(part.source, measure) for measure in _SPEND]
+        columns = [measure_of(part.source, measure) for measure in MEASURES]
         for row in session.execute(select(name, *columns).where(*part.conditions).group_by(name)):
             yield row[0], spend_of(row[1:])
 
@@ -117,7 +117,7 @@ def _by_tag(
 
 def _tagged_days(session: Session, filters: Filters, key: str, span: Span) -> Iterable[tuple[str | None, Spend]]:
     first, last = span.days(filters.period.timezone)
-    columns = [func.sum(getattr(TagDaily, measure)) for measure in _SPEND]
+    columns = [func.sum(getattr(TagDaily, measure)) for measure in MEASURES]
     on_days = (TagDaily.key == key, TagDaily.day >= first, TagDaily.day <= last)
     statement = select(func.min(TagDaily.value), *columns).where(*on_days).group_by(TagDaily.digest)
     for row in session.execute(statement):
@@ -127,7 +127,7 @@ def _tagged_days(session: Session, filters: Filters, key: str, span: Span) -> It
 
 
 def _covered(session: Session, key: str, first: date, last: date) -> Spend:
-    columns = [func.sum(getattr(TagKeyDaily, measure)) for measure in _SPEND]
+    columns = [func.sum(getattr(TagKeyDaily, measure)) for measure in MEASURES]
     on_days = (TagKeyDaily.key == key, TagKeyDaily.day >= first, TagKeyDaily.day <= last)
     return spend_of(session.execute(select(*columns).where(*on_days)).one())
 

@@ -13,7 +13,7 @@ from flask_llm_cost.ledger.models import Call, Daily
 from flask_llm_cost.queries.conditions import narrowed
 from flask_llm_cost.queries.filters import Filters
 from flask_llm_cost.queries.period import DAY, midnight
-from flask_llm_cost.queries.totals import named, totals
+from flask_llm_cost.queries.totals import Totals, named, totals
 
 WINDOW_DAYS = 28
 
@@ -28,7 +28,7 @@ class Forecast:
         daily_mean: USD, over the complete days observed; ``None`` before the first complete day.
         days_observed: how many complete days the mean is of, at most 28.
         days_left: days until the month ends, what is left of today included.
-        is_lower_bound: whether calls without a price are left out.
+        is_lower_bound: whether calls without a price, or whose cost is an estimate, are left out.
     """
 
     month: date
@@ -59,8 +59,12 @@ def forecast(session: Session, filters: Filters) -> Forecast:
         daily_mean=recent.total_cost / observed if observed else None,
         days_observed=observed,
         days_left=Decimal((month_end - now) // timedelta(seconds=1)) / 86_400,
-        is_lower_bound=so_far.is_lower_bound or recent.is_lower_bound,
+        is_lower_bound=_leaves_out(so_far) or _leaves_out(recent),
     )
+
+
+def _leaves_out(sums: Totals) -> bool:
+    return sums.is_lower_bound or bool(sums.cost_low or sums.cost_high)
 
 
 def _days_observed(session: Session, filters: Filters, today: date) -> int:

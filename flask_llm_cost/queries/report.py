@@ -14,7 +14,7 @@ from flask_llm_cost.queries.filters import Filters
 from flask_llm_cost.queries.group import MODEL, PROVIDER, Group
 from flask_llm_cost.queries.latency import latency, mean_latency_ms
 from flask_llm_cost.queries.leaks import Leak, leaks_since
-from flask_llm_cost.queries.series import costs_over_time
+from flask_llm_cost.queries.series import Spends, spends_over_time
 from flask_llm_cost.queries.totals import Totals, totals
 
 
@@ -24,13 +24,13 @@ class ReportRow:
 
     Attributes:
         previous_cost: USD in the previous period, cut at the same elapsed part.
-        costs: USD per day of the period.
+        spends: per day of the period.
     """
 
     name: str | None
     spend: Spend
     previous_cost: Decimal | None
-    costs: tuple[Decimal, ...]
+    spends: Spends
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,9 @@ def _section(session: Session, filters: Filters, group: Group) -> Section:
     before: Mapping[str | None, Spend] = breakdown(
         session, filters, group, period.previous.start, period.previous_elapsed
     )
-    costs = costs_over_time(session, filters, group, tuple(now))
+    spends = spends_over_time(session, filters, group, tuple(now))
     rows = (
-        ReportRow(name, spend, before[name].cost if name in before else None, costs[name])
+        ReportRow(name, spend, before[name].cost if name in before else None, spends[name])
         for name, spend in now.items()
     )
     return Section(group, tuple(rows))

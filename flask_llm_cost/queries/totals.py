@@ -103,9 +103,9 @@ class Totals:
 
     @property
     def cost_per_call(self) -> Decimal | None:
-        """The mean over the calls whose cost is known; ``None`` without any, and where some are estimates."""
-        priced = self.calls - self.unpriced
-        return self.total_cost / priced if priced and not (self.cost_low or self.cost_high) else None
+        """The mean over all calls; ``None`` without any, and where the cost of some is not known for certain."""
+        certain = self.calls and not (self.unpriced or self.cost_low or self.cost_high)
+        return self.total_cost / self.calls if certain else None
 
     @property
     def span_per_call(self) -> CostSpan | None:

@@ -90,6 +90,16 @@ def test_unknown_costs_make_a_lower_bound(app_with: Callable[..., Flask], make_e
     assert [line.split()[:2] for line in output.splitlines() if "mystery" in line] == [["mystery", "unknown"]]
 
 
+def test_a_report_of_nothing_known_says_unknown(app_with: Callable[..., Flask], make_event: MakeEvent) -> None:
+    """Neither for people nor for machines is it 0."""
+    app = app_with(make_event(tracked_at=YESTERDAY, total_cost=None, cost_status="unknown", model="mystery"))
+    assert "Total cost:       unknown (lower bound)" in run(app).output
+    made = json.loads(run(app, "--days", "2", "--by", "model", "--json").output)
+    assert (made["totals"]["total_cost"], made["totals"]["cost_high"]) == (None, None)
+    (row,) = made["sections"][0]["rows"]
+    assert (row["total_cost"], row["daily_costs"], row["unpriced_calls"]) == (None, [None, "0"], 1)
+
+
 def test_text_has_few_rows_json_all_of_them(app_with: Callable[..., Flask], make_event: MakeEvent) -> None:
     """Five of six rows in the text, and how many more; six of six for machines. Covers P-REP-04, P-REP-05."""
     app = app_with(

@@ -25,7 +25,7 @@ from flask_llm_cost.queries.group import MODEL, PROVIDER, Group
 from flask_llm_cost.queries.latency import latency, mean_latency_ms
 from flask_llm_cost.queries.reading import reading
 from flask_llm_cost.queries.report import build_report, report_groups
-from flask_llm_cost.queries.series import costs_over_time, spend_over_time
+from flask_llm_cost.queries.series import spend_over_time, spends_over_time
 from flask_llm_cost.queries.totals import Totals, is_empty, totals
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -239,10 +239,9 @@ def test_a_series_has_every_bucket_and_adds_up(filled: tuple[Ledger, list[Event]
             assert [bucket.spend for bucket in buckets] == [spent(part) for part in parts], name
             names = tuple(breakdown(session, filters, group))
             expected = {
-                each: tuple(spent([e for e in part if name_of(e, group) == each]).total_cost for part in parts)
-                for each in names
+                each: tuple(spent([e for e in part if name_of(e, group) == each]) for part in parts) for each in names
             }
-            assert costs_over_time(session, filters, group, names) == expected, name
+            assert spends_over_time(session, filters, group, names) == expected, name
 
 
 def test_latency_is_exact_from_calls_and_within_two_percent_from_rollups(filled: tuple[Ledger, list[Event]]) -> None:
@@ -359,7 +358,7 @@ def test_the_report_is_complete_and_compares_like_with_like(filled: tuple[Ledger
         for row in section.rows:
             mine = [event for event in before if name_of(event, section.group) == row.name]
             assert row.previous_cost == (spent(mine).cost if mine else None)
-            assert sum(row.costs) == row.spend.total_cost
+            assert sum(row.spends, Spend()) == row.spend
         assert sum(row.spend.calls for row in section.rows) == len(now)
     known = sorted((event.total_cost for event in now if event.total_cost is not None), reverse=True)
     assert [call.total_cost for call in report.dearest] == known[:5]

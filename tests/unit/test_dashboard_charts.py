@@ -34,7 +34,10 @@ def test_segments_fill_their_columns_share_of_the_axis(parts: list[tuple[Decimal
     current = buckets(period, [first + second for first, second, _ in parts])
     previous = buckets(period.previous, [before for _, _, before in parts])
     chart = stacked_chart(
-        period, current, previous, [(0, [part[0] for part in parts]), (1, [part[1] for part in parts])]
+        period,
+        current,
+        previous,
+        [(0, [Spend(total_cost=part[0]) for part in parts]), (1, [Spend(total_cost=part[1]) for part in parts])],
     )
     top = chart.ticks[0].amount
     assert all(top >= (column.cost or 0) and top >= (column.previous or 0) for column in chart.columns)
@@ -65,7 +68,8 @@ def test_what_is_unknown_or_still_to_come_is_a_gap_not_zero() -> None:
     period = custom_period(start.date(), end.date(), timezone=ZONE, now=NOW)
     amounts = [Decimal(each) for each in (1, 2, 0, 4, 5, 0, 0)]
     previous = buckets(period.previous, amounts, unpriced=frozenset({2}))
-    chart = stacked_chart(period, buckets(period, amounts, unpriced=frozenset({2})), previous, [(0, amounts)])
+    current = buckets(period, amounts, unpriced=frozenset({2}))
+    chart = stacked_chart(period, current, previous, [(0, [bucket.spend for bucket in current])])
     assert [column.cost for column in chart.columns] == [1, 2, None, 4, 5, None, None]
     assert [column.is_partial for column in chart.columns] == [False] * 4 + [True] + [False] * 2
     assert [len(run.split()) for run in chart.previous] == [2, 4]

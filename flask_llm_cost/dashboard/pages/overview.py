@@ -21,7 +21,7 @@ from flask_llm_cost.queries.group import MODEL, PROVIDER, Group
 from flask_llm_cost.queries.latency import Latency, latency
 from flask_llm_cost.queries.leaks import Leak, leaks_since
 from flask_llm_cost.queries.reading import LedgerSession, reading
-from flask_llm_cost.queries.series import costs_over_time
+from flask_llm_cost.queries.series import spends_over_time
 from flask_llm_cost.queries.totals import Totals, change, is_empty, totals
 from flask_llm_cost.settings import Settings
 from flask_llm_cost.state import current_state
@@ -96,8 +96,8 @@ def spend_csv() -> Response:
     filters, group = read_filters(), _group()
     with reading(current_state().ledger) as session:
         names = tuple(breakdown(session, filters, group))
-        costs = costs_over_time(session, filters, group, names)
-    return exports.spend(filters.period, group, costs)
+        spends = spends_over_time(session, filters, group, names)
+    return exports.spend(filters.period, group, spends)
 
 
 def offered_groups(settings: Settings, chosen: Group) -> tuple[Group, ...]:

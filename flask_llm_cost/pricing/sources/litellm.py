@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from flask_llm_cost.pricing.entry import default_per
-from flask_llm_cost.pricing.names import BEDROCK_REGION
 from flask_llm_cost.pricing.numbers import EXACT
 from flask_llm_cost.pricing.sources.genai_prices import Converted
 from flask_llm_cost.pricing.sources.shapes import Plain, RawEntry, RawRule, mapping, mappings
 from flask_llm_cost.pricing.table import decimal_text
+from flask_llm_cost.providers.bedrock import PROFILE
 
 # Price name of LiteLLM → meter. Output seconds, pixels and characters are left out: for those models the
 # map repeats the input's price or has another unit for the same bill.
@@ -89,7 +89,7 @@ def from_litellm(prices: Mapping[str, object], wanted: Mapping[str, str]) -> Con
             _add_image(converted, ours, image, model)
         elif not (rules := list(_rules(model, ours))):
             converted.left_out[key] = "no rates"
-        elif region := ours == "bedrock" and BEDROCK_REGION.match(key.removeprefix("bedrock/")):
+        elif region := ours == "bedrock" and PROFILE.match(key.removeprefix("bedrock/")):
             regions.append(_Region(region[1], key.removeprefix("bedrock/")[region.end() :], rules))
         else:
             converted.entries[key] = {"rates": rules}

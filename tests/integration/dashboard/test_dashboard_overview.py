@@ -119,9 +119,43 @@ def test_spend_is_exported_as_the_chart_has_it(dashboard: Dashboard, recent: Cal
         recent(total_cost=Decimal(1)), recent(tags={}), recent(total_cost=Decimal("0.5"), tags={"feature": "@x"})
     )
     rows = list(csv.reader(io.StringIO(client.get("/costs/spend.csv?group=tag:feature").text)))
-    assert rows[0] == ["day", "tag:feature", "total_cost"]
+    assert rows[0] == ["day", "tag:feature", "total_cost", "calls", "unpriced_calls", "cost_low", "cost_high"]
     assert sorted(row[1:] for row in rows[1:]) == [
-        ["'@x", "0.500000000"],
-        ["(untagged)", "0.007375000"],
-        ["chat", "1.000000000"],
+        ["'@x", "0.500000000", "1", "0", "0.500000000", "0.500000000"],
+        ["(untagged)", "0.007375000", "1", "0", "0.007375000", "0.007375000"],
+        ["chat", "1.000000000", "1", "0", "1.000000000", "1.000000000"],
     ]
+
+
+def test_calls_without_a_price_are_nowhere_0(dashboard: Dashboard, recent: Callable[..., Event]) -> None:
+    """Not in a total, a mean, a forecast, a mix, a column of the chart or its export."""
+    client = dashboard(recent(total_cost=None, cost_status="unknown", model="mystery"))
+    html = client.get("/costs/").text
+    text = text_of(html)
+    assert "$0.00" not in text.partition("Data table")[0].partition("Spend lower bound unknown")[2]
+    for claim in (
+        "Spend lower bound unknown",
+        "Cost per call unknown",
+        "Saved by caching unknown",
+        "mystery unknown –",
+        "Cost unknown",
+        "Input 900 unknown –",
+    ):
+        assert claim in text, claim
+    rows = list(csv.reader(io.StringIO(client.get("/costs/spend.csv").text)))
+    assert [row[1:] for row in rows[1:]] == [["mystery", "", "1", "1", "0", ""]]
+    (calls,) = csv.DictReader(io.StringIO(client.get("/costs/calls.csv").text))
+    assert (calls["total_cost"], calls["cost_status"]) == ("", "unknown")
+
+
+def test_what_is_known_beside_the_unknown_is_a_lower_bound(dashboard: Dashboard, recent: Callable[..., Event]) -> None:
+    """Each figure that adds up says so, the forecast and the chart's own table too; a mean over all calls as well."""
+    earlier = datetime.now(UTC) - timedelta(days=2)
+    mystery = recent(total_cost=None, cost_status="unknown", model="mystery", tracked_at=earlier)
+    html = dashboard(mystery, recent(total_cost=Decimal(4), tracked_at=earlier)).get("/costs/").text
+    text = text_of(html)
+    assert "Spend lower bound $4.00" in text
+    assert "Cost per call ≥ $2.00" in text
+    assert re.search(r"Forecast, \w+ lower bound \$", text)
+    assert 'aria-label="' + f"{earlier:%a %b} {earlier.day}: ≥ $4.00" in html
+    assert "Cost $4.00 (lower bound)" in text
