@@ -22,6 +22,7 @@ from flask_llm_cost.usage import ModelUsage, Usage
 OVERRIDES = "LLM_COST_PRICING_OVERRIDES"
 SECONDS_BETWEEN_LOOKS = 1.0
 NEVER = float("inf")
+READER = "llm-cost-prices"
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,9 @@ log = logging.getLogger(__name__)
 class PriceBook:
     """Prices for one app: its overrides, its prices file and the bundled catalogue.
 
-    The file is looked at again at most once a second; an edit that cannot be read leaves the last good
-    table in place and is logged once. All methods may be used from any thread.
+    The file is looked at again at most once a second. An edit is read by a thread of its own, and calls are priced
+    by the table before it meanwhile; one that cannot be read leaves the last good table in place and is logged
+    once. All methods may be used from any thread.
 
     Attributes:
         catalogue: the layers as they are now.
@@ -43,7 +45,7 @@ class PriceBook:
         self._overrides = overrides
         self._path = prices_file
         self._aliases = model_aliases
-        self._lock = threading.Lock()
+        self._reader = threading.Thread()
         self._seen: Signature | None = None
         self._next_look = NEVER
         self.catalogue = self._stack(None)
@@ -89,7 +91,7 @@ class PriceBook:
         The rest is as in :func:`flask_llm_cost.pricing.price`, errors included.
         """
         if self._path is not None and monotonic() >= self._next_look:
-            self.refresh()
+            self._look(self._path)
         return self.catalogue.price(
             provider,
             model,
@@ -138,17 +140,28 @@ class PriceBook:
         return f"{self.updated.isoformat()} ({sources})"
 
     def refresh(self) -> None:
-        """Look at the prices file now, and read it again if it changed."""
-        if self._path is None or not self._lock.acquire(blocking=False):
+        """Look at the prices file now, and read it again here if it changed."""
+        if self._path is None:
             return
+        self._next_look = monotonic() + SECONDS_BETWEEN_LOOKS
+        found = signature(self._path)
+        if found != self._seen:
+            self._reload(self._path)
+            self._seen = found
+
+    def _look(self, path: str) -> None:
+        """As ``refresh``, with the reading left to a thread: a whole catalogue takes a tenth of a second.
+
+        A thread that a fork has left behind counts as dead, so the child's file is read again too.
+        """
+        self._next_look = monotonic() + SECONDS_BETWEEN_LOOKS
+        if self._reader.is_alive() or signature(path) == self._seen:
+            return
+        self._reader = threading.Thread(target=self.refresh, name=READER, daemon=True)
         try:
-            self._next_look = monotonic() + SECONDS_BETWEEN_LOOKS
-            found = signature(self._path)
-            if found != self._seen:
-                self._seen = found
-                self._reload(self._path)
-        finally:
-            self._lock.release()
+            self._reader.start()
+        except RuntimeError:
+            log.debug("No thread could be started to read %r again; it is tried again later.", path)
 
     def _reload(self, path: str) -> None:
         try:

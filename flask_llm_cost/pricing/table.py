@@ -29,10 +29,10 @@ FLAT_METERS = {
 LEGACY_KEYS = frozenset({"cached_input", "cache_creation_input", "cache_input", "hidden_output", "reasoning_output"})
 MODE = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 RULE_FIELDS = frozenset({"when", "multiplier", "effective_from", "effective_until", "source"})
-ENTRY_FIELDS = frozenset({"rates", "source", "checked_at", "aliases"})
+ENTRY_FIELDS = frozenset({"rates", "source", "checked_at", "aliases", "currency"})
 # What ``prices refresh`` writes into a file is no person's table: a cache rate that is not there is not the input's.
 PUBLISHED = frozenset({"genai-prices", "litellm", "openrouter", "correction"})
-TABLE_FIELDS = frozenset({"models", "metadata", "schema_version"})
+TABLE_FIELDS = frozenset({"models", "metadata", "schema_version", "currency"})
 
 
 @dataclass(slots=True)
@@ -64,6 +64,8 @@ def parse_table(raw: object, where: str) -> Table:
         raise PriceTableError(f"{where}: a mapping of models is needed, not {shown(raw)}.")
     models, metadata = _unwrap(raw, where)
     table = Table(metadata=metadata)
+    if "models" in raw:
+        table.ignored += [named(key) for key in raw if key not in TABLE_FIELDS and not _bookkeeping(key)]
     for key, value in models.items():
         if not isinstance(key, str) or not key.strip():
             raise PriceTableError(f"{where}: {shown(key)} is not a model name; a non-empty text is needed.")
@@ -76,7 +78,7 @@ def parse_table(raw: object, where: str) -> Table:
     return table
 
 
-def _unwrap(raw: Mapping[str, object], where: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
+def _unwrap(raw: Mapping[str, object], where: str) -> tuple[dict[str, object], Mapping[str, object]]:
     if "models" not in raw:
         models = {key: value for key, value in raw.items() if key not in ("metadata", "schema_version")}
     else:
@@ -87,10 +89,20 @@ def _unwrap(raw: Mapping[str, object], where: str) -> tuple[Mapping[str, object]
     metadata = raw.get("metadata") or {}
     if not isinstance(metadata, Mapping):
         raise PriceTableError(f"{where}: metadata: a mapping is needed, not {shown(metadata)}.")
-    currency = metadata.get("currency", "USD")
-    if str(currency).upper() != "USD":
-        raise PriceTableError(f"{where}: metadata: currency: {shown(currency)} is not supported; prices are in USD.")
+    _check_currency(metadata, f"{where}: metadata")
+    if "models" in raw or not isinstance(raw.get("currency"), Mapping):
+        _check_currency(raw, where)
+        models.pop("currency", None)
     return models, metadata
+
+
+def _check_currency(raw: Mapping[str, object], place: str) -> None:
+    currency = raw.get("currency", "USD")
+    if not isinstance(currency, str) or currency.strip().upper() != "USD":
+        raise PriceTableError(
+            f"{place}: currency: {shown(currency)} is not supported: the ledger and the bundled prices are in USD. "
+            "Convert every rate of the table to USD."
+        )
 
 
 def parse_aliases(raw: Mapping[str, object], place: str) -> tuple[str, ...]:
@@ -111,6 +123,7 @@ def parse_entry(
     """
     source = str(raw.get("source") or source)
     checked_at = as_date(raw.get("checked_at"), f"{place}: checked_at")
+    _check_currency(raw, place)
     if "rates" in raw:
         ignored.extend(
             f"{named(key)}: {named(name)}" for name in raw if name not in ENTRY_FIELDS and not _bookkeeping(name)

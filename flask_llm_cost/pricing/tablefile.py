@@ -22,7 +22,7 @@ def signature(path: str) -> Signature | None:
     """What changes when the file does; ``None`` where it cannot be read."""
     try:
         found = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 
@@ -61,19 +61,29 @@ def is_yaml(path: str) -> bool:
 
 
 def _text(path: str, where: str, most_bytes: int) -> str:
+    content = b""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise PriceTableError(f"{where}: it is not a regular file.")
-        with open(path, "rb") as file:
-            content = file.read(most_bytes + 1)
+        is_regular = stat.S_ISREG(os.stat(path).st_mode)
+        if is_regular:
+            with open(path, "rb", opener=_at_once) as file:
+                content = file.read(most_bytes + 1)
     except OSError as error:
         raise PriceTableError(f"{where}: {error.strerror or error}.") from None
+    except ValueError as error:
+        raise PriceTableError(f"{where}: {error}.") from None
+    if not is_regular:
+        raise PriceTableError(f"{where}: it is not a regular file.")
     if len(content) > most_bytes:
         raise PriceTableError(f"{where}: it is larger than {most_bytes // 2**20} MiB.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise PriceTableError(f"{where}: it is not UTF-8 text (byte {error.start}).") from None
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opens without waiting for a writer, should the file have become a pipe since it was looked at."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _json(text: str) -> object:

@@ -19,7 +19,8 @@ from flask_llm_cost.pricing import pricer as pricer_module
 from flask_llm_cost.pricing.bundle import as_bundled, bundled
 from flask_llm_cost.pricing.catalog import Layer
 from flask_llm_cost.pricing.entry import Entry
-from flask_llm_cost.pricing.table import parse_table
+from flask_llm_cost.pricing.table import Table, parse_table
+from flask_llm_cost.pricing.tablefile import read_table
 from flask_llm_cost.usage import ModelUsage
 from receipt_lines import line
 
@@ -59,6 +60,11 @@ def opened(path: Path | None = None, **tables: object) -> PriceBook:
 
 
 def rate_of(book: PriceBook) -> Decimal | None:
+    """The rate once an edit that a call has noticed is read."""
+    book.price("acme", "model", {"input": 1})
+    for thread in threading.enumerate():
+        if thread.name == book_module.READER:
+            thread.join(10)
     return book.price("acme", "model", {"input": 1}).lines[0].rate
 
 
@@ -77,6 +83,28 @@ def test_an_edited_file_is_noticed_within_a_second(tmp_path: Path, clock: Clock)
     clock.now += 100
     assert rate_of(book) == 2
     assert book.catalogue is catalogue
+
+
+def test_no_call_waits_for_the_file_to_be_read(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile the table before it holds, and the file is read once, however many calls there are."""
+    path = tmp_path / "prices.json"
+    save(path, 1)
+    book = opened(path)
+    may_read, reads = threading.Event(), []
+
+    def slowly(path: str) -> Table:
+        reads.append(threading.current_thread().name)
+        assert may_read.wait(10)
+        return read_table(path)
+
+    monkeypatch.setattr(book_module, "read_table", slowly)
+    save(path, 2)
+    for _ in range(3):
+        clock.now += 2
+        assert book.price("acme", "model", {"input": 1}).lines[0].rate == 1
+    may_read.set()
+    assert rate_of(book) == 2
+    assert reads == [book_module.READER]
 
 
 @pytest.mark.parametrize("broken", ["delete", "syntax", "negative"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
@@ -32,6 +33,7 @@ def write(tmp_path: Path) -> Write:
     return to
 
 
+NO_CURRENCY = "is not supported: the ledger and the bundled prices are in USD. Convert every rate of the table to USD."
 FULL = """
 models:
   anthropic/claude-sonnet-4-5:
@@ -150,6 +152,12 @@ def test_unknown_keys_are_ignored_and_mentioned_once(write: Write, caplog: pytes
     )
 
 
+def test_what_stands_beside_the_models_is_mentioned_not_lost_in_silence() -> None:
+    """A model a level too high would be without its price, and nobody would know."""
+    raw = {"models": {}, "metadata": {"currency": "usd"}, "schema_version": 1, "_notes": "x", "gpt-4o": {"input": 1}}
+    assert parse_table(raw, "T").ignored == ["gpt-4o"]
+
+
 @pytest.mark.parametrize(
     ("rates", "complaint"),
     [
@@ -169,6 +177,11 @@ def test_unknown_keys_are_ignored_and_mentioned_once(write: Write, caplog: pytes
         ({"input": "1e-999999999"},
          "gpt-4o: input: '1e-999999999' is out of range; at most 10^9 with at most 18 decimals is allowed."),
         ({"input": "0." + "1" * 100}, "out of range; at most 10^9 with at most 18 decimals is allowed."),
+        ({"input": Decimal("-Infinity")}, "gpt-4o: input: Decimal('-Infinity') is not finite."),
+        ({"input": {"usd": "1", "per": 1, "eur": 2}}, "gpt-4o: input: usd and per are needed,"),
+        ({"input": {"usd": True}}, "gpt-4o: input: usd: True is not a number."),
+        ({"in\nput.x": "1\n2"}, r"gpt-4o: 'in\nput.x': '1\n2' is not a number."),
+        ({"aliases": [1]}, "gpt-4o: aliases: a list of model names is needed, not [1]."),
         ({"input": {"usd": 1, "per": 0}}, "gpt-4o: input: per: 0 is not a whole number of at least 1."),
         ({"input": {"usd": 1, "per": 1.5}}, "gpt-4o: input: per: 1.5 is not a whole number of at least 1."),
         ({"input": {"eur": 1}}, "gpt-4o: input: usd and per are needed, not {'eur': 1}."),
@@ -217,7 +230,12 @@ def test_a_wrong_entry_stops_start_up_with_one_line(rates: object, complaint: st
         (["gpt-4o"], "a mapping of models is needed, not ['gpt-4o']."),
         ({"models": ["gpt-4o"]}, "models: a mapping is needed, not ['gpt-4o']."),
         ({"metadata": "x", "models": {}}, "metadata: a mapping is needed, not 'x'."),
-        ({"metadata": {"currency": "EUR"}}, "metadata: currency: 'EUR' is not supported; prices are in USD."),
+        ({"metadata": {"currency": "EUR"}}, f"metadata: currency: 'EUR' {NO_CURRENCY}"),
+        ({"metadata": {"currency": ["USD"]}}, f"metadata: currency: ['USD'] {NO_CURRENCY}"),
+        ({"currency": "EUR", "models": {}}, f"currency: 'EUR' {NO_CURRENCY}"),
+        ({"currency": "EUR", "gpt-4o": {"input": 1}}, f"currency: 'EUR' {NO_CURRENCY}"),
+        ({"gpt-4o": {"input": 1, "currency": "EUR"}}, f"gpt-4o: currency: 'EUR' {NO_CURRENCY}"),
+        ({"gpt-4o": {"rates": [], "currency": None}}, f"gpt-4o: currency: None {NO_CURRENCY}"),
         ({1: {"input": 1}}, "1 is not a model name; a non-empty text is needed."),
         ({" ": {"input": 1}}, "' ' is not a model name; a non-empty text is needed."),
     ],
@@ -244,6 +262,20 @@ def test_a_wrong_table_is_refused(table: object, complaint: str) -> None:
         ("p.yml", "a: &x {input: 1}\nb: *x", "line 1: YAML anchors and aliases are not allowed."),
         ("p.yml", "a: {input: 1}\nb: *x", "line 2: YAML anchors and aliases are not allowed."),
         ("p.yml", "a: {input: 1}\na: {input: 2}", "'a' is there twice."),
+        ("p.yml", "a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]", "line 1: YAML anchors and aliases are not allowed."),
+        ("p.yml", "a: {input: 1}\n---\nb: {input: 2}", "expected a single document"),
+        ("p.yml", "a: {input: .inf}", "a: input: '.inf' is not a number."),
+        ("p.yml", "a: {input: 1, input: 2}", "'input' is there twice."),
+        ("p.yml", "a:\n\t input: 1", "cannot start any token"),
+        ("p.json", '{"m": {"input": true}}', "m: input: True is not a number."),
+        ("p.json", '{"m": {"input": 1, "input": 2}}', "'input' is there twice."),
+        ("p.json", '{"m": {"input": 1e400}}', "m: input: '1e400' is out of range;"),
+        ("p.json", '{"m": {"input": -0.1}}', "m: input: '-0.1' is negative;"),
+        ("p.json", '{"m": {"input": "\\ud800"}}', r"m: input: '\ud800' is not a number."),
+        ("p.json", '{"a": 1}'.encode("utf-16"), "not UTF-8 text (byte 0)."),
+        ("p.json", '{"a": 1}'.encode("utf-16-le"), "Expecting property name"),
+        ("p.json", b'{"caf\xe9": {}}', "not UTF-8 text (byte 5)."),
+        ("p.json", '{"m": ' * 50_000, "nested too deeply"),
         ("p.yml", "a: [", "while parsing"),
         ("p.yml", "? [1, 2]\n: {input: 1}", "line 1: a key has to be a text."),
         ("p.yml", "[" * 3000, "p.yml"),
@@ -266,14 +298,34 @@ def test_a_wrong_file_stops_start_up_with_one_line(
     assert "\n" not in message
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    """Covers P-PRC-30."""
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    """Covers P-PRC-30. A pipe does not make start-up wait for a writer, nor 100 MB for a disk."""
+    pipe, loop, huge = tmp_path / "pipe.json", tmp_path / "loop.json", tmp_path / "huge.json"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    huge.touch()
+    os.truncate(huge, 100 * 2**20)
     for path, complaint in (
         (tmp_path / "none.json", "No such file or directory."),
         (tmp_path, "it is not a regular file."),
+        (pipe, "it is not a regular file."),
+        ("/dev/zero", "it is not a regular file."),
+        (loop, "Too many levels of symbolic links."),
+        (huge, "it is larger than 2 MiB."),
+        (tmp_path / "nul\0.json", "embedded null byte."),
+        (tmp_path / ("x" * 300), "File name too long."),
     ):
-        with pytest.raises(PriceTableError, match=complaint):
+        with pytest.raises(PriceTableError) as caught:
             PriceBook.open(overrides={}, prices_file=str(path), model_aliases={})
+        assert str(caught.value) == f"Unable to load LLM_COST_PRICES_FILE {str(path)!r}: {complaint}"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read_is_refused(write: Write) -> None:
+    path = write("p.json", "{}")
+    os.chmod(path, 0)
+    with pytest.raises(PriceTableError, match=r"Permission denied\.$"):
+        PriceBook.open(overrides={}, prices_file=path, model_aliases={})
 
 
 def test_yaml_keeps_numbers_and_dates_as_they_are_written(write: Write) -> None:
