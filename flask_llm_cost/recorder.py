@@ -215,14 +215,16 @@ class Recorder:
                 report(log, error, "A subscriber of %s failed: %s.", signal.name, named(receiver))
 
     def warn_once(self, kind: str, name: str, message: str, *arguments: object) -> None:
-        """Log a warning, once per kind and name in the life of this process."""
+        """Log a warning, once per kind and name in the life of this process; names come from outside, so not for ever."""
         with self._warned_lock:
-            if (kind, name) in self._warned:
+            if (kind, name) in self._warned or len(self._warned) >= MOST_WARNINGS:
                 return
             self._warned.add((kind, name))
         log.warning(message, *arguments)
 
 
+# Past so many different ones a log says nothing more, and what has been said would fill the memory.
+MOST_WARNINGS = 1024
 _NO_PRICE = frozenset({"no_price", "missing_rate"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urlsplit
 
@@ -48,7 +49,7 @@ def render_state(template: str, *, links: Links, status: int = 200, **context: o
         "form": FormValues({**links.filters, **links.own}),
         "asset": asset_url,
         "timezone": current_state().settings.timezone,
-        "price_date": getattr(current_state().prices, "updated", None),
+        "prices": current_state().prices.freshness(datetime.now(UTC).date()),
         "version": package_version(),
         "home": host_home(),
         "is_fragment": False,

@@ -10,6 +10,7 @@ from decimal import Decimal
 from flask_llm_cost.pricing.card import CardRate
 from flask_llm_cost.pricing.charge import NO_PRICE, NO_USAGE, UNKNOWN_TIER
 from flask_llm_cost.pricing.entry import Rule
+from flask_llm_cost.pricing.match import Match, match
 from flask_llm_cost.pricing.pricer import Catalogue, in_utc
 from flask_llm_cost.pricing.receipt import Receipt
 from flask_llm_cost.pricing.table import decimal_text
@@ -50,6 +51,7 @@ class Explanation:
         rates: every rate that holds under the call's conditions.
         missing: the meters of the example without a rate.
         message: all of it in a sentence.
+        passed_over: what the other layers would have priced it by; it has no part in the price.
     """
 
     provider: str
@@ -61,6 +63,7 @@ class Explanation:
     rates: tuple[EffectiveRate, ...]
     missing: tuple[str, ...]
     message: str
+    passed_over: tuple[Match, ...] = ()
 
     @property
     def matched(self) -> bool:
@@ -85,6 +88,9 @@ class Explanation:
             "message": self.message,
             "missing": list(self.missing),
             "rates": [_rate_dict(rate) for rate in self.rates],
+            "passed_over": [
+                {"layer": other.layer, "stage": other.stage, "key": other.entry.key} for other in self.passed_over
+            ],
             "receipt": receipt,
         }
 
@@ -111,7 +117,18 @@ def explain(
     rates = () if tariff is None else tuple(_rates(tariff.card(example, moment).rates))
     missing = tuple(line.meter for line in receipt.lines if line.cost is None)
     message = _message(provider, model, mode, receipt, missing)
-    return Explanation(provider, model, mode, moment, example, receipt, rates, missing, message)
+    others = () if tariff is None else tuple(_others(catalogue, tariff.match, provider, model, moment, request_model))
+    return Explanation(provider, model, mode, moment, example, receipt, rates, missing, message, others)
+
+
+def _others(
+    catalogue: Catalogue, chosen: Match, provider: str, model: str, at: datetime, request_model: str | None
+) -> Iterable[Match]:
+    for layer in catalogue.layers:
+        if layer.name != chosen.layer:
+            found = match((layer,), catalogue.aliases, provider, model, at.date(), request_model)
+            if found is not None:
+                yield found
 
 
 def _probe(tariff: Tariff | None, at: datetime) -> Usage:

@@ -16,10 +16,12 @@ class Freshness:
     Attributes:
         ok: not older than ``OLD_DAYS``.
         message: in a sentence, with what to do.
+        day: when it was last updated; ``None`` where nothing says so.
     """
 
     ok: bool
     message: str
+    day: date | None = None
 
 
 def freshness(what: str, updated: object, today: date) -> Freshness:
@@ -34,8 +36,8 @@ def freshness(what: str, updated: object, today: date) -> Freshness:
     if day is None:
         return Freshness(False, f"{what}: updated_at = {updated!r} is not a date. Run: {REMEDY}")
     if (today - day).days > OLD_DAYS:
-        return Freshness(False, f"{what}: the prices of {day} are older than {OLD_DAYS} days. Run: {REMEDY}")
-    return Freshness(True, f"{what}: the prices are of {day}.")
+        return Freshness(False, f"{what}: the prices of {day} are older than {OLD_DAYS} days. Run: {REMEDY}", day)
+    return Freshness(True, f"{what}: the prices are of {day}.", day)
 
 
 def _day(value: object) -> date | None:

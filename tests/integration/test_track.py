@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from flask_llm_cost import Event, LLMCost, StorageError, UnknownPricingError, call_recorded, storage_failed
+from flask_llm_cost import Event, LLMCost, StorageError, UnknownPricingError, call_recorded, recorder, storage_failed
 from flask_llm_cost.capture.manual import StreamFinishedError
 from flask_llm_cost.ledger.models import Call
 
@@ -298,3 +298,19 @@ def test_an_unknown_price_is_warned_of_once_per_model(
         "Add it to LLM_COST_PRICING_OVERRIDES or map it in LLM_COST_MODEL_ALIASES."
     )
     assert [record.getMessage() for record in caplog.records] == [told] * warnings
+
+
+def test_names_from_outside_do_not_fill_memory_or_log(
+    make_app: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many different unknown models are warned of, and no more; each call is recorded all the same."""
+    monkeypatch.setattr(recorder, "MOST_WARNINGS", 3)
+    app, llm_cost = make_app(LLM_COST_UNKNOWN_PRICING="warn")
+    with app.app_context(), caplog.at_level(logging.WARNING, "flask_llm_cost"):
+        for number in range(5):
+            llm_cost.track(provider="openai", model=f"made-up-{number}", input_tokens=1, output_tokens=1)
+        with llm_cost.session() as session:
+            assert session.query(Call).count() == 5
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        f"No price for openai/made-up-{number}" for number in range(3)
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -90,6 +91,34 @@ def test_exit_codes(run: Run, arguments: tuple[str, ...], code: int, text: str) 
     assert text in " ".join(result.output.split())
 
 
+def test_explain_tells_what_other_layers_have_and_what_held_on_a_day(make_app: MakeApp, tmp_path: Path) -> None:
+    """A model in three layers: the one that counts, those passed over, and a broken edit that does not."""
+    path = tmp_path / "prices.json"
+    dated = [{"input": "2", "output": "8"}, {"effective_from": "2026-10-14", "input": "1"}]
+    path.write_text(
+        json.dumps({"metadata": {"updated_at": "2026-11-01"}, "models": {"openai/gpt-4o": {"rates": dated}}})
+    )
+    overrides = {"gpt-4o": {"input": 9, "output": 9}}
+    app, _ = make_app(
+        LLM_COST_PRICES_FILE=str(path), LLM_COST_PRICING_OVERRIDES={"openai/gpt-4o-2024": overrides["gpt-4o"]}
+    )
+    run = app.test_cli_runner().invoke
+    first = run(llm_cost, ["prices", "explain", "openai", "gpt-4o", "--at", "2026-10-13", "--json"])
+    later = run(llm_cost, ["prices", "explain", "openai", "gpt-4o", "--at", "2026-10-14", "--json"])
+    rates = [{rate["meter"]: rate["usd"] for rate in json.loads(each.stdout)["rates"]} for each in (first, later)]
+    assert [(each["input"], each["output"]) for each in rates] == [("2", "8"), ("1", "8")]
+    assert json.loads(later.stdout)["passed_over"] == [{"layer": "bundled", "stage": "exact", "key": "openai/gpt-4o"}]
+    app, _ = make_app(LLM_COST_PRICES_FILE=str(path), LLM_COST_PRICING_OVERRIDES=overrides)
+    path.write_text('{"openai/gpt-4o": {"input": -1}}')
+    said = app.test_cli_runner().invoke(llm_cost, ["prices", "explain", "openai", "gpt-4o"])
+    assert "Matched gpt-4o from overrides via exact." in said.stdout
+    assert "passed over: openai/gpt-4o from file via exact" in said.stdout
+    assert "passed over: openai/gpt-4o from bundled via exact" in said.stdout
+    assert said.stderr.endswith(
+        "openai/gpt-4o: input: '-1' is negative; 0 or more is allowed. The last good prices stay in use.\n"
+    )
+
+
 def test_explain_as_json(run: Run) -> None:
     result = run("explain", "acme", "model", "--at", "2026-10-13T23:59:59+00:00", "--input-tokens", "7", "--json")
     found = json.loads(result.output, parse_float=lambda text: pytest.fail(f"{text} is no text"))
@@ -104,7 +133,7 @@ def test_explain_as_json(run: Run) -> None:
 def test_list_as_json(run: Run) -> None:
     result = run("list", "--provider", "acme", "--json")
     assert result.exit_code == 0
-    assert json.loads(result.output) == [
+    assert json.loads(result.stdout) == [
         {"key": key, "layer": "overrides", "source": "manual",
          "rates": {meter: {"usd": usd, "per": 10**6} for meter, usd in rates.items()}}
         for key, rates in {"acme/free": {"input": "0", "output": "0"}, "acme/half": {"input": "1"},
@@ -114,14 +143,14 @@ def test_list_as_json(run: Run) -> None:
 
 def test_list_says_how_many_and_how_old(run: Run) -> None:
     result = run("list", "--search", "acme/")
-    lines = [" ".join(line.split()) for line in result.output.splitlines()]
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert lines[0] == "model input cache read cache write output per layer source"
     assert "acme/model 3 3 3 15 1,000,000 overrides manual" in lines
     assert lines[-1].startswith("3 models. Bundled prices: 2026-")
-    assert run("list", "--search", "no such model").output.splitlines()[-1].startswith("0 models.")
+    assert run("list", "--search", "no such model").stdout.splitlines()[-1].startswith("0 models.")
 
 
 def test_an_app_without_the_extension_gets_a_clear_error() -> None:
     result = Flask("bare").test_cli_runner().invoke(llm_cost, ["prices", "explain", "openai", "gpt-4o"])
     assert result.exit_code == 2
-    assert "flask-llm-cost is not initialised on the app 'bare'" in result.output
+    assert "flask-llm-cost is not initialised on the app 'bare'" in result.stdout

@@ -10,7 +10,7 @@ import click
 from flask.cli import with_appcontext
 from rich.console import Console
 
-from flask_llm_cost.cli.prices.printing import new_console, new_table
+from flask_llm_cost.cli.prices.printing import new_console, new_table, warn_of_broken_file
 from flask_llm_cost.pricing.explain import EffectiveRate, Explanation
 from flask_llm_cost.pricing.receipt import Receipt
 from flask_llm_cost.pricing.table import decimal_text
@@ -59,11 +59,13 @@ def explain_command(
     }
     usage = {name: count for name, count in counts.items() if count is not None} or None
     at = _moment(at_text)
-    found = current_state().prices.explain(provider, model, usage, mode=mode, geo=geo, speed=speed, at=at)
+    book = current_state().prices
+    found = book.explain(provider, model, usage, mode=mode, geo=geo, speed=speed, at=at)
     if as_json:
         click.echo(json.dumps(found.as_dict(), indent=2))
     else:
         _print_explanation(found)
+    warn_of_broken_file(book)
     context.exit(0 if found.complete else INCOMPLETE)
 
 
@@ -88,6 +90,10 @@ def _print_explanation(found: Explanation) -> None:
     facts = {"stage": receipt.stage, "layer": receipt.layer, "key": receipt.key, "source": receipt.source}
     for name, value in {**facts, "at": found.at.date().isoformat()}.items():
         console.print(f"{name}: {value}", markup=False, soft_wrap=True)
+    for other in found.passed_over:
+        console.print(
+            f"passed over: {other.entry.key} from {other.layer} via {other.stage}", markup=False, soft_wrap=True
+        )
     console.print()
     _print_rates(console, found.rates)
     console.print()

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 import click
 from flask.cli import with_appcontext
 
-from flask_llm_cost.cli.prices.printing import new_console, new_table
+from flask_llm_cost.cli.prices.comparing import today
+from flask_llm_cost.cli.prices.printing import new_console, new_table, warn_of_broken_file
 from flask_llm_cost.pricing.listing import ListedPrice, listed
 from flask_llm_cost.state import current_state
 
@@ -25,9 +26,13 @@ def list_command(provider: str | None, search: str | None, as_json: bool) -> Non
     found = listed(book.catalogue, provider=provider, search=search)
     if as_json:
         click.echo(json.dumps([price.as_dict() for price in found], indent=2))
-        return
-    _print_list(found)
-    click.echo(f"{len(found)} models. Bundled prices: {book.version}.")
+    else:
+        _print_list(found)
+        click.echo(f"{len(found)} models. Bundled prices: {book.version}.")
+    warn_of_broken_file(book)
+    fresh = book.freshness(today())
+    if not fresh.ok:
+        click.echo(fresh.message, err=True)
 
 
 def _print_list(found: Iterable[ListedPrice]) -> None:

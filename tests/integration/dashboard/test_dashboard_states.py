@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -206,6 +207,25 @@ def test_pages_say_whose_days_they_show(dashboard: Dashboard, recent: Callable[.
     assert "Times and day boundaries: Europe/Berlin" in text_of(html)
     assert rows_of(html)[0].startswith("May 2, 00:30:00")
     assert "price table of 20" in text_of(html)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "footer"),
+    [
+        ({"updated_at": "2026-01-31"}, "the price table of 2026-01-31 older than 30 days"),
+        ({"updated_at": "2199-01-01"}, "the price table of 2199-01-01 flask-llm-cost"),
+        ({}, "a price table without a date flask-llm-cost"),
+    ],
+)
+def test_the_footer_says_how_old_the_prices_in_use_are(
+    metadata: dict[str, str], footer: str, dashboard: Dashboard, recent: Callable[..., Event], tmp_path: Path
+) -> None:
+    """Those of the app's own file, where it has one, without its path. Covers P-EXP-06."""
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps({"metadata": metadata, "models": {}}))
+    html = dashboard(recent(), LLM_COST_PRICES_FILE=str(path)).get("/costs/").text
+    assert f"Costs are estimates from {footer}" in text_of(html)
+    assert str(path) not in html
 
 
 def test_only_pages_that_exist_are_linked(dashboard: Dashboard, recent: Callable[..., Event]) -> None:
