@@ -215,7 +215,7 @@ class Recorder:
                 report(log, error, "A subscriber of %s failed: %s.", signal.name, named(receiver))
 
     def warn_once(self, kind: str, name: str, message: str, *arguments: object) -> None:
-        """Log a warning, once per kind and name in the life of this process; names come from outside, so not for ever."""
+        """Log a warning, once per kind and name in the life of this process, of so many names at most."""
         with self._warned_lock:
             if (kind, name) in self._warned or len(self._warned) >= MOST_WARNINGS:
                 return

@@ -153,4 +153,4 @@ def test_list_says_how_many_and_how_old(run: Run) -> None:
 def test_an_app_without_the_extension_gets_a_clear_error() -> None:
     result = Flask("bare").test_cli_runner().invoke(llm_cost, ["prices", "explain", "openai", "gpt-4o"])
     assert result.exit_code == 2
-    assert "flask-llm-cost is not initialised on the app 'bare'" in result.stdout
+    assert "flask-llm-cost is not initialised on the app 'bare'" in result.stderr

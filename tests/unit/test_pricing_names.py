@@ -51,7 +51,7 @@ def matched(provider: str, model: str) -> Match | None:
          "bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0"),
         ("bedrock", "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-3-haiku-20240307-v1:0:200k",
          "normalized", "bedrock/anthropic.claude-3-haiku-20240307-v1:0"),
-        ("mistral", "mistral-large-latest", "latest", "mistral/mistral-large"),
+        ("mistral", "mistral-large-latest", "latest", "mistral/mistral-large-2512"),
         ("mistral", "open-mistral-nemo", "exact", "mistral/mistral-nemo"),
         ("groq", "meta-llama/llama-4-scout-17b-16e-instruct", "exact",
          "groq/meta-llama/llama-4-scout-17b-16e-instruct"),

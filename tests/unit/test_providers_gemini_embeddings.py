@@ -28,8 +28,8 @@ def ask(verb: str, body: object, *, base: str = GEMINI, model: str = "gemini-emb
 
 
 @pytest.mark.parametrize("verb", ["embedContent", "batchEmbedContents"])
-@pytest.mark.parametrize(("base", "provider"), [(GEMINI, "gemini"), (VERTEX, "vertex")])
-def test_the_prompt_is_all_there_is(verb: str, base: str, provider: str) -> None:
+@pytest.mark.parametrize(("base", "provider", "geo"), [(GEMINI, "gemini", None), (VERTEX, "vertex", "regional")])
+def test_the_prompt_is_all_there_is(verb: str, base: str, provider: str, geo: str | None) -> None:
     usage = {"promptTokenCount": 9, "totalTokenCount": 9}
     assert ask(verb, {"embedding": VECTOR, "usageMetadata": usage}, base=base) == Reading(
         provider=provider,
@@ -37,6 +37,7 @@ def test_the_prompt_is_all_there_is(verb: str, base: str, provider: str) -> None
         usage={"input": 9},
         request_model="gemini-embedding-2",
         operation="embeddings",
+        geo=geo,
         usage_source="response",
         raw_usage=usage,
     )
