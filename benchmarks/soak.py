@@ -100,6 +100,7 @@ def run(llm_cost: LLMCost, first: int, last: int, clients: tuple[OpenAI, OpenAI]
 
 
 def look(llm_cost: LLMCost, calls: int, started: float) -> Check:
+    gc.collect()  # streams dropped unread are recorded when they are collected
     if not llm_cost.flush(120):
         raise SystemExit("The spool was not drained within 120 seconds.")
     gc.collect()
