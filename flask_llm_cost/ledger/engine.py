@@ -130,9 +130,11 @@ class Engines:
             yield connection
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A transaction that reads."""
+    def reading(self, *, snapshot: bool = False) -> Iterator[Connection]:
+        """A transaction that reads; with ``snapshot``, all its statements see the same moment."""
         with self.exclusive, self.read.connect() as connection:
+            if snapshot and connection.dialect.name != "sqlite":
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
 
     def before_fork(self) -> None:

@@ -31,6 +31,7 @@ from flask_llm_cost.ledger.shipper import Shipper, one_line
 from flask_llm_cost.ledger.spool import Backlog, Spool, is_writable
 from flask_llm_cost.ledger.store import LogStore, SpoolStore, Store, SyncStore
 from flask_llm_cost.ledger.tally import Repriced
+from flask_llm_cost.ledger.upkeep import Upkeep
 from flask_llm_cost.ledger.writer import BATCH, Writer
 from flask_llm_cost.pricing import PriceBook
 from flask_llm_cost.settings import Durability, Settings
@@ -44,7 +45,11 @@ log = logging.getLogger(__name__)
 class Ledger:
     """The ledger of one app. ``Ledger.open`` makes one; it works in every thread, and in forked children."""
 
-    def __init__(self, engines: Engines, schema: Schema, writer: Writer, spooled: SpoolStore, store: Store) -> None:
+    def __init__(
+        self, engines: Engines, schema: Schema, writer: Writer, spooled: SpoolStore, store: Store, upkeep: Upkeep
+    ) -> None:
+        self.upkeep = upkeep
+        """What operators do: rollups checked and rebuilt, calls pruned, dead letters looked after."""
         self._engines = engines
         self._schema = schema
         self._writer = writer
@@ -90,7 +95,7 @@ class Ledger:
             store = durability
         elif durability in ("sync", "log"):
             store = direct if durability == "sync" else LogStore()
-        return cls(engines, schema, writer, spooled, store)
+        return cls(engines, schema, writer, spooled, store, Upkeep(engines, schema, writer, settings))
 
     @property
     def engine(self) -> Engine:

@@ -63,6 +63,19 @@ class Summary:
     tags: dict[tuple[str, str, str], Sums] = field(default_factory=dict)
     tag_keys: dict[tuple[str, str], Sums] = field(default_factory=dict)
 
+    def include(self, more: Summary) -> None:
+        """Add what other calls add."""
+        pairs: tuple[tuple[dict[Any, Sums], Mapping[Any, Sums]], ...] = (
+            (self.daily, more.daily),
+            (self.hourly, more.hourly),
+            (self.latency, more.latency),
+            (self.tags, more.tags),
+            (self.tag_keys, more.tag_keys),
+        )
+        for now, added in pairs:
+            for key, sums in added.items():
+                _add(now, key, sums)
+
     def subtract(self, gone: Summary) -> dict[str, list[Values]]:
         """Take out what calls added before they changed.
 

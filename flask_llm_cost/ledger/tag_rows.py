@@ -125,8 +125,9 @@ def _tag_ids(dialect: Dialect, connection: Connection, digests: Iterable[str]) -
     table = dialect.table("llm_cost_tags")
     ids: dict[str, int] = {}
     for part in _parts(list(digests)):
-        held = connection.execute(select(table.c.digest, table.c.id).where(table.c.digest.in_(part)))
-        ids |= {tag[0]: tag[1] for tag in held}
+        held = select(table.c.digest, table.c.id).where(table.c.digest.in_(part))
+        # Locked until the commit: ``prune`` must not take a tag for unused that is about to be.
+        ids |= {tag[0]: tag[1] for tag in connection.execute(held.with_for_update(read=True))}
     return ids
 
 

@@ -60,8 +60,11 @@ class Writer:
         """
         return len(self.write_new(batch))
 
-    def write_new(self, batch: Sequence[Packed]) -> frozenset[str]:
-        """``write_batch``, telling the event ids (hexadecimal) of the calls that were new."""
+    def write_new(self, batch: Sequence[Packed], first: Callable[[Connection], object] | None = None) -> frozenset[str]:
+        """``write_batch``, telling the event ids (hexadecimal) of the calls that were new.
+
+        ``first`` is done before, in the same transaction.
+        """
         recorded_at = utc_text(datetime.now(UTC))
         entries: dict[str, Entry] = {}
         for packed in batch:
@@ -72,7 +75,13 @@ class Writer:
             entries[event_id] = entry if held is None else succeeded(held, entry)
         if not entries:
             return frozenset()
-        return self.transaction(lambda connection: self._write(connection, entries))
+
+        def write(connection: Connection) -> frozenset[str]:
+            if first is not None:
+                first(connection)
+            return self._write(connection, entries)
+
+        return self.transaction(write)
 
     def bury(self, text: str, event_id: str | None, error: BaseException) -> None:
         """Keep in ``dead_letters`` what the ledger would not take.
@@ -83,7 +92,7 @@ class Writer:
         row: Row = {
             "event_id": event_id,
             "failed_at": utc_text(datetime.now(UTC)),
-            "error": clean_text(f"{type(error).__name__}: {getattr(error, 'orig', None) or error}", _ERROR_LENGTH),
+            "error": error_text(error),
             "event": clean_text(text, _TEXT_LENGTH),
         }
         self.transaction(lambda connection: self.dialect.put(connection, "llm_cost_dead_letters", row, ["event_id"]))
@@ -185,6 +194,11 @@ class Writer:
                 held,
             )
         self._zone_checked = True
+
+
+def error_text(error: BaseException) -> str:
+    """What a dead letter says of its error."""
+    return clean_text(f"{type(error).__name__}: {getattr(error, 'orig', None) or error}", _ERROR_LENGTH)
 
 
 def write_batch(engines: Engines, events: Iterable[Event], settings: Settings) -> int:
