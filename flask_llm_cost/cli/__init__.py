@@ -12,11 +12,15 @@ import click
 from flask.cli import AppGroup
 
 from flask_llm_cost.cli.db import db
+from flask_llm_cost.cli.dead_letters import dead_letters
 from flask_llm_cost.cli.failure import one_line_errors
 from flask_llm_cost.cli.flush import flush
+from flask_llm_cost.cli.ingest import ingest
 from flask_llm_cost.cli.prices import prices
+from flask_llm_cost.cli.prune import prune
 from flask_llm_cost.cli.report import report
 from flask_llm_cost.cli.reprice import reprice
+from flask_llm_cost.cli.rollups import rollups
 
 
 class LLMCostGroup(AppGroup):
@@ -28,5 +32,5 @@ class LLMCostGroup(AppGroup):
 
 
 llm_cost = LLMCostGroup("llm-cost", help="What this app spends on LLM APIs.")
-for command in (report, db, flush, prices, reprice):
+for command in (report, db, flush, ingest, dead_letters, rollups, prune, prices, reprice):
     llm_cost.add_command(command)

@@ -60,6 +60,7 @@ class Letter:
     Attributes:
         event_id, tracked_at, provider, model, total_tokens: of the event; ``None`` where it cannot be read.
         characters: how long the event is.
+        readable: whether it is one.
     """
 
     id: int
@@ -71,6 +72,7 @@ class Letter:
     model: str | None
     total_tokens: int | None
     characters: int
+    readable: bool
 
     def as_dict(self) -> dict[str, object]:
         """JSON-ready."""
@@ -110,7 +112,9 @@ def letters(engines: Engines, which: Which, limit: int | None = None) -> Iterato
     for told, row in enumerate(_rows(engines, which)):
         if told == limit:
             return
-        event = _readable(row["event"]) or {}
+        packed = _readable(row["event"])
+        event = packed or {}
+        tokens = event.get("total_tokens", 0)
         yield Letter(
             id=row["id"],
             failed_at=row["failed_at"],
@@ -119,8 +123,9 @@ def letters(engines: Engines, which: Which, limit: int | None = None) -> Iterato
             tracked_at=_text(event.get("tracked_at")),
             provider=_text(event.get("provider")),
             model=_text(event.get("model")),
-            total_tokens=event.get("total_tokens", 0) if event else None,
+            total_tokens=tokens if event and isinstance(tokens, int) else None,
             characters=len(row["event"]),
+            readable=packed is not None,
         )
 
 

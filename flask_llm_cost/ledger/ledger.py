@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -19,10 +19,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from flask_llm_cost.errors import LLMCostError, PriceTableError, StorageError
-from flask_llm_cost.ledger.delivery import deliver, write_around
+from flask_llm_cost.ledger.delivery import Delivery, write_around
 from flask_llm_cost.ledger.engine import Engines, is_memory
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.ledger.forks import guard_forks
+from flask_llm_cost.ledger.ingest import Ingest
 from flask_llm_cost.ledger.leaks import Leaks
 from flask_llm_cost.ledger.reprice import DEFAULT_BATCH, Progress, Reprice, Selection
 from flask_llm_cost.ledger.rows import pack
@@ -87,7 +88,7 @@ class Ledger:
         folder = spool_dir / SPOOL_FOLDER
         durability: Durability | Store = settings.durability or _default_durability(folder, testing=testing)
         spool = Spool(folder, _identity(url), settings.spool_max_mb << 20)
-        shipper = Shipper(spool, _delivery(writer, schema), Leaks(writer.add_leaks))
+        shipper = Shipper(spool, Delivery(writer, schema.explain), Leaks(writer.add_leaks))
         direct = SyncStore(writer)
         spooled = SpoolStore(spool, shipper, direct, fsync=durability == "fsync")
         store: Store = spooled
@@ -251,6 +252,10 @@ class Ledger:
         """The DDL of the ledger, for a person to run."""
         return self._schema.sql()
 
+    def ingest(self) -> Ingest:
+        """What ships this host's spools in the foreground, as a process of its own."""
+        return Ingest(self._spooled.spool, self._spooled.shipper)
+
     def backlog(self) -> Backlog:
         """What waits in the spools of this host."""
         return self._spooled.spool.backlog()
@@ -268,16 +273,6 @@ class Ledger:
             if isinstance(reason, LLMCostError):
                 return reason
         return StorageError(f"{what}: {one_line(error)}")
-
-
-def _delivery(writer: Writer, schema: Schema) -> Callable[[Sequence[bytes]], None]:
-    def into_ledger(payloads: Sequence[bytes]) -> None:
-        try:
-            deliver(writer, payloads)
-        except SQLAlchemyError as error:
-            raise schema.explain(error) from error
-
-    return into_ledger
 
 
 def _identity(url: URL) -> str:

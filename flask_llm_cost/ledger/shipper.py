@@ -35,6 +35,8 @@ class Shipper:
         self.leaks = leaks
         self.last_error: BaseException | None = None
         """What keeps events waiting at present."""
+        self.delivered = 0
+        """Records taken into the ledger, or buried, by this process; adopted ones too."""
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -74,6 +76,11 @@ class Shipper:
                 time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
                 pause = min(pause * 2, 1.0)
         return True
+
+    def ship_one(self) -> bool:
+        """Ship one batch from the calling thread. ``False`` when there was none, or it failed (``last_error``)."""
+        with self._shipping:
+            return self._try_batch()
 
     def drain(self, deadline: float) -> bool:
         """Ship from the calling thread until nothing waits; give up at the first error or at ``deadline``."""
@@ -160,6 +167,7 @@ class Shipper:
                 return False
             self._deliver(batch.payloads)
             self._spool.done(batch)
+            self.delivered += len(batch.payloads)
         except Exception as error:
             if self.last_error is None:
                 log.warning("Events wait in the spool, the ledger cannot take them now: %s", one_line(error))

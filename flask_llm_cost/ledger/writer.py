@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -37,6 +38,10 @@ Packed = Mapping[str, Any]
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
+
+
+class _Undone(Exception):
+    """Rolls a rehearsal back."""
 
 
 class Writer:
@@ -82,6 +87,21 @@ class Writer:
             return self._write(connection, entries)
 
         return self.transaction(write)
+
+    def rehearse(self, packed: Packed) -> None:
+        """Write one event and take it back.
+
+        Raises:
+            SQLAlchemyError: it could not be written now.
+        """
+        entry = entry_of(packed, utc_text(datetime.now(UTC)))
+
+        def write_and_undo(connection: Connection) -> None:
+            self._write(connection, {str(entry.row["event_id"]): entry})
+            raise _Undone
+
+        with suppress(_Undone):
+            self.transaction(write_and_undo)
 
     def bury(self, text: str, event_id: str | None, error: BaseException) -> None:
         """Keep in ``dead_letters`` what the ledger would not take.
