@@ -33,8 +33,9 @@ class DaySpan:
     @classmethod
     def of(cls, day: date, zone: ZoneInfo) -> DaySpan:
         start = day_start(day, zone)
-        # Where clocks go back at midnight, its second occurrence ends the day.
-        end = datetime.combine(day + DAY, time.min, zone).replace(fold=1).astimezone(UTC)
+        # Where clocks go back over midnight, its second occurrence ends the day; where they skip it, the first does.
+        midnight = datetime.combine(day + DAY, time.min, zone)
+        end = max(midnight.astimezone(UTC), midnight.replace(fold=1).astimezone(UTC))
         return cls(day, start, _hour(start), _hour(end + HOUR - timedelta(microseconds=1)))
 
 
