@@ -191,6 +191,7 @@ class Settings:
         durability: "spool", "fsync", "sync", "log" or a ``Store``; ``None`` chooses (see docs).
         spool_dir: where spool files live; ``None`` is the instance folder.
         spool_max_mb: how much may wait in spools before recording turns synchronous.
+        shipper: ``False``: no thread ships what is spooled; ``flask llm-cost ingest`` does, as a process of its own.
         storage_error, unknown_pricing: "warn", "raise" or "ignore".
         record_errors: whether failed attempts become rows.
         prices_file: a JSON or YAML price table, reloaded when it changes.
@@ -217,6 +218,7 @@ class Settings:
     durability: Any = _setting(_store, None)
     spool_dir: str | None = _setting(_path_or_none, None)
     spool_max_mb: int = _setting(_whole(1), 256)
+    shipper: bool = _setting(_boolean, True)
     storage_error: OnStorageError = _setting(_one_of("warn", "raise", "ignore"), "warn")
     unknown_pricing: OnUnknownPricing = _setting(_one_of("warn", "raise", "ignore"), "warn")
     record_errors: bool = _setting(_boolean, True)

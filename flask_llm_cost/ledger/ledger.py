@@ -87,7 +87,7 @@ class Ledger:
         writer, schema = Writer(engines, settings), Schema(engines)
         folder = spool_dir / SPOOL_FOLDER
         durability: Durability | Store = settings.durability or _default_durability(folder, testing=testing)
-        spool = Spool(folder, _identity(url), settings.spool_max_mb << 20)
+        spool = Spool(folder, _identity(url), settings.spool_max_mb << 20, hands_over=not settings.shipper)
         shipper = Shipper(spool, Delivery(writer, schema.explain), Leaks(writer.add_leaks))
         direct = SyncStore(writer)
         spooled = SpoolStore(spool, shipper, direct, fsync=durability == "fsync")

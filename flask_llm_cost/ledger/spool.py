@@ -13,23 +13,14 @@ import fcntl
 import logging
 import os
 import secrets
-import struct
 import threading
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-MAGIC = b"LLMCOST\x01"
-"""How a segment begins. The last byte is the format's version."""
+from flask_llm_cost.ledger.segment import MAGIC, SUFFIX, Batch, Segment, adopt, framed, waiting_in, write
 
-SUFFIX = ".spool"
 SEGMENTS = 16
 """How many segments share the bytes that may wait."""
-
-_RECORD = struct.Struct(">4sII")
-_RECORD_MAGIC = b"\xfeREC"
-_CHUNK = 1 << 20
 
 log = logging.getLogger(__name__)
 
@@ -45,77 +36,6 @@ class Backlog:
     records: int
     bytes: int
     files: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Records to ship.
-
-    Attributes:
-        payloads: what was appended, in order.
-        segment: where they are.
-        end: the offset behind the last of them.
-        damaged: bytes in between that are no record.
-    """
-
-    payloads: Sequence[bytes]
-    segment: Segment
-    end: int
-    damaged: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class Segment:
-    """One open spool file that this process holds the lock of."""
-
-    path: Path
-    fd: int
-    size: int
-    shipped: int = len(MAGIC)
-    adopted: bool = False
-
-    @property
-    def waiting(self) -> int:
-        """Bytes not yet shipped."""
-        return self.size - self.shipped
-
-    def read(self, limit: int) -> Batch:
-        """Up to ``limit`` records from the first that is not shipped."""
-        length = _CHUNK
-        while True:
-            data = os.pread(self.fd, min(length, self.waiting), self.shipped)
-            payloads, end, damaged = parse(data, limit)
-            whole = len(data) >= self.waiting
-            if payloads or whole or not data:
-                break
-            length *= 2
-        if whole and len(payloads) < limit and end < len(data):
-            damaged += len(data) - end
-            end = len(data)
-        return Batch(payloads, self, self.shipped + end, damaged)
-
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-        os.close(self.fd)
-
-
-def parse(data: bytes, limit: int) -> tuple[list[bytes], int, int]:
-    """The whole records at the start of ``data``, the offset behind the last, and the bytes skipped on the way."""
-    payloads: list[bytes] = []
-    at = end = damaged = 0
-    while len(payloads) < limit and at + _RECORD.size <= len(data):
-        magic, length, checksum = _RECORD.unpack_from(data, at)
-        payload = data[at + _RECORD.size : at + _RECORD.size + length]
-        if magic == _RECORD_MAGIC and len(payload) == length and zlib.crc32(payload) == checksum:
-            payloads.append(payload)
-            damaged += at - end
-            at = end = at + _RECORD.size + length
-            continue
-        following = data.find(_RECORD_MAGIC, at + 1)
-        if following < 0:
-            break
-        at = following
-    return payloads, end, damaged
 
 
 @dataclass(slots=True)
@@ -134,18 +54,21 @@ class _Held:
 class Spool:
     """All segments of one process, and those it adopted."""
 
-    def __init__(self, directory: Path, identity: str, max_bytes: int) -> None:
+    def __init__(self, directory: Path, identity: str, max_bytes: int, *, hands_over: bool = False) -> None:
         """
         Args:
             directory: where the files live.
             identity: which ledger they are for: apps may share a directory.
             max_bytes: how much of this process may wait.
+            hands_over: whether others ship what this process appends: its segments are locked while it writes only.
         """
+        self.hands_over = hands_over
         self._directory = directory
         self._identity = identity
         self._max_bytes = max_bytes
         self._segment_bytes = max(max_bytes // SEGMENTS, 1 << 16)
         self._held = _Held()
+        self._foreign: set[Path] = set()
         self.appended = 0
         """Records appended by this process so far."""
         self.shipped = 0
@@ -159,15 +82,18 @@ class Spool:
             OSError: the disk is full or read-only, or the directory is gone.
         """
         held = self._held
-        record = _RECORD.pack(_RECORD_MAGIC, len(payload), zlib.crc32(payload)) + payload
+        record = framed(payload)
         with held.lock:
-            if sum(segment.waiting for segment in held.own) + len(record) > self._max_bytes:
+            if sum(segment.waiting for segment in held.own) + len(record) > self._max_bytes and not self._made_room(
+                held
+            ):
                 raise SpoolFullError(f"{self._max_bytes >> 20} MB of events wait in {self._directory}")
-            segment = held.own[-1] if held.own else self._start(held)
-            if segment.size >= self._segment_bytes:
-                os.fdatasync(segment.fd)
-                segment = self._start(held)
-            _write(segment, record)
+            segment = self._current(held)
+            try:
+                write(segment, record)
+            finally:
+                if self.hands_over:
+                    segment.hand_over()
             held.dirty = True
             self.appended += 1
 
@@ -182,7 +108,7 @@ class Spool:
         """The oldest records that wait, those of dead processes first; ``None`` when nothing does."""
         held = self._held
         with held.lock:
-            waiting = [segment for segment in (*held.adopted, *held.own) if segment.waiting]
+            waiting = [segment for segment in self._shippable(held) if segment.waiting]
         return waiting[0].read(limit) if waiting else None
 
     def done(self, batch: Batch) -> None:
@@ -213,8 +139,12 @@ class Spool:
     def adopt(self) -> int:
         """Take over the segments of dead processes. Returns how many."""
         held = self._held
-        ours = {segment.path for segment in (*held.own, *held.adopted)}
-        found = [segment for path in self._files() if path not in ours and (segment := _adopt(path)) is not None]
+        ours = {segment.path for segment in self._shippable(held)}
+        found = [
+            segment
+            for path in self._files()
+            if path not in ours and (segment := adopt(path, self._foreign)) is not None
+        ]
         with held.lock:
             held.adopted += found
         return len(found)
@@ -224,7 +154,7 @@ class Spool:
         held = self._held
         with held.lock:
             offsets = {segment.path: segment.shipped for segment in (*held.own, *held.adopted)}
-        sizes = [_waiting(path, offsets.get(path, len(MAGIC))) for path in self._files()]
+        sizes = [waiting_in(path, offsets.get(path, len(MAGIC))) for path in self._files()]
         return Backlog(
             records=sum(records for records, _ in sizes),
             bytes=sum(size for _, size in sizes),
@@ -255,7 +185,17 @@ class Spool:
         """Whether anything of this process, or adopted by it, is still to be shipped."""
         held = self._held
         with held.lock:
-            return any(segment.waiting for segment in (*held.adopted, *held.own))
+            return any(segment.waiting for segment in self._shippable(held))
+
+    def has_arrived(self, mark: int) -> bool:
+        """Whether the first ``mark`` records of this process, and all that was adopted, are in the ledger."""
+        held = self._held
+        if not self.hands_over:
+            return self.shipped >= mark and not held.adopted
+        # Whoever took them may have died.
+        self.adopt()
+        with held.lock:
+            return not held.adopted and all(segment.is_gone for segment in held.own)
 
     @property
     def adopted(self) -> int:
@@ -266,6 +206,25 @@ class Spool:
     def pid(self) -> int:
         """The process whose segments these are."""
         return self._held.pid
+
+    def _current(self, held: _Held) -> Segment:
+        """The segment to append to, locked."""
+        if held.own:
+            segment = held.own[-1]
+            if segment.size >= self._segment_bytes:
+                os.fdatasync(segment.fd)
+            elif not self.hands_over or segment.grab():
+                return segment
+        self._made_room(held)
+        return self._start(held)
+
+    def _made_room(self, held: _Held) -> bool:
+        """Whether segments were handed over and shipped meanwhile; forgets them."""
+        gone = [segment for segment in held.own if segment.is_gone] if self.hands_over else []
+        for segment in gone:
+            held.own.remove(segment)
+            os.close(segment.fd)
+        return bool(gone)
 
     def _start(self, held: _Held) -> Segment:
         held.started += 1
@@ -287,57 +246,12 @@ class Spool:
         held.own.append(segment)
         return segment
 
+    def _shippable(self, held: _Held) -> tuple[Segment, ...]:
+        """What this process has the lock of for as long as it takes."""
+        return tuple(held.adopted) if self.hands_over else (*held.adopted, *held.own)
+
     def _files(self) -> list[Path]:
         return sorted(self._directory.glob(f"{self._identity}-*{SUFFIX}"))
-
-
-def _write(segment: Segment, record: bytes) -> None:
-    written = 0
-    try:
-        written = os.write(segment.fd, record)
-        if written < len(record):
-            raise OSError(f"{segment.path}: only {written} of {len(record)} bytes could be written")
-    except OSError:
-        if written:
-            os.ftruncate(segment.fd, segment.size)
-        raise
-    segment.size += written
-
-
-def _adopt(path: Path) -> Segment | None:
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        facts = os.fstat(fd)
-        if facts.st_nlink and os.pread(fd, len(MAGIC), 0) == MAGIC:
-            return _adopted(path, fd, facts.st_size)
-    except OSError:
-        pass
-    os.close(fd)
-    return None
-
-
-def _adopted(path: Path, fd: int, size: int) -> Segment | None:
-    segment = Segment(path, fd, size, adopted=True)
-    if segment.waiting:
-        return segment
-    segment.remove()
-    return None
-
-
-def _waiting(path: Path, offset: int) -> tuple[int, int]:
-    """How many records and bytes wait in a file, from ``offset`` on."""
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            data = file.read()
-    except OSError:
-        return 0, 0
-    payloads, end, _ = parse(data, len(data))
-    return len(payloads), end
 
 
 def is_writable(directory: Path) -> bool:

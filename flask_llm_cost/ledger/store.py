@@ -93,13 +93,15 @@ class SpoolStore:
             self._record_directly(event, error)
         else:
             self._full = False
-        self.shipper.wake()
+        if not self.spool.hands_over:
+            self.shipper.wake()
 
     def count_leak(self, host: str, *, known_host: bool, wake: bool) -> None:
         """Count an unrecorded call; the shipper, woken or not, takes it into the ledger."""
         if self.spool.pid != os.getpid():
             self.after_fork()
-        if self.shipper.leaks.count(host, known_host=known_host) and wake and not self._closed:
+        is_first = self.shipper.leaks.count(host, known_host=known_host)
+        if is_first and wake and not (self._closed or self.spool.hands_over):
             self.shipper.wake()
 
     def flush(self, deadline: float, *, everyone: bool = False) -> bool:
@@ -112,7 +114,7 @@ class SpoolStore:
         def arrived() -> bool:
             if everyone:
                 return self.spool.backlog().records == 0
-            return self.spool.shipped >= mark and not self.spool.adopted
+            return self.spool.has_arrived(mark)
 
         self.shipper.leaks.write(now=True)
         return self.shipper.ship(deadline, arrived)
@@ -125,6 +127,8 @@ class SpoolStore:
         deadline = time.monotonic() + timeout
         self._closed = True
         self.shipper.stop(timeout)
+        if self.spool.hands_over and drain:
+            self.spool.adopt()
         drained = drain and self.shipper.drain(deadline)
         if drain:
             self.shipper.leaks.write(now=True)

@@ -316,3 +316,24 @@ def test_ingest_once_says_what_still_waits(open_ledger: Any, sqlite_url: URL, tm
     assert result.output.splitlines()[-1].startswith("Error: Events still wait: SchemaMissingError: ")
     ledger.upgrade()
     assert run(ledger, "ingest", "--once").output == "1 shipped, 1 in all.\n"
+
+
+def test_an_app_without_a_shipper_only_records(
+    open_ledger: Any, sqlite_url: URL, make_event: MakeEvent, tmp_path: Path
+) -> None:
+    """``LLM_COST_SHIPPER = False``: no thread, no write; ``ingest`` ships while the app lives, ``flush`` on demand."""
+    app = open_ledger(sqlite_url, durability="spool", shipper=False)
+    threads = threading.active_count()
+    for _ in range(3):
+        app.record(make_event())
+    assert threading.active_count() == threads
+    assert count(app, Call) == 0
+    ingest = open_ledger(sqlite_url, durability="sync", shipper=False)
+    assert run(ingest, "ingest", "--once").output == "3 shipped, 3 in all.\n"
+    app.record(make_event())
+    assert app.flush(10)
+    assert count(app, Call) == 4
+    app.record(make_event())
+    assert app.shutdown()
+    assert count(ingest, Call) == 5
+    assert ingest.backlog().files == 0

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -137,14 +138,87 @@ def test_a_torn_tail_is_cut_off(folder: Path, cut: int, caplog: pytest.LogCaptur
     assert f"{15 - cut} bytes are no whole record" in caplog.text
 
 
-def test_a_file_of_another_version_is_left_alone(folder: Path) -> None:
-    folder.mkdir()
-    path = folder / "x-1-abcd-000001.spool"
-    path.write_bytes(MAGIC[:-1] + b"\x09" + b"who knows")
+def test_a_file_of_another_version_is_left_alone(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """That version can ship it; it is told of once, and nobody waits for it."""
+    writer = Spool(folder, "x", 1 << 20)
+    writer.append(b"a record that looks the same")
+    writer.close()
+    (path,) = folder.iterdir()
+    path.write_bytes(MAGIC[:-1] + b"\x09" + path.read_bytes()[len(MAGIC) :])
     spool = Spool(folder, "x", 1 << 20)
-    assert spool.adopt() == 0
+    assert [spool.adopt(), spool.adopt()] == [0, 0]
     assert spool.next_batch(1) is None
+    assert spool.backlog() == Backlog(0, 0, 0)
     assert path.exists()
+    assert [record.message for record in caplog.records] == [
+        f"{path} was written by another version of flask-llm-cost, which can ship it: left alone."
+    ]
+
+
+def test_what_is_handed_over_is_shipped_by_others(folder: Path) -> None:
+    """While the process that appends it lives, and goes on in another file."""
+    recorder, ingest = Spool(folder, "x", 1 << 20, hands_over=True), Spool(folder, "x", 1 << 20)
+    recorder.append(b"one")
+    recorder.append(b"two")
+    assert recorder.next_batch(9) is None
+    assert ingest.adopt() == 1
+    recorder.append(b"three")
+    assert drain(ingest) == [b"one", b"two"]
+    assert ingest.adopt() == 1
+    assert drain(ingest) == [b"three"]
+    assert list(folder.iterdir()) == []
+    recorder.append(b"four")
+    assert not recorder.has_arrived(4)
+    assert drain(recorder) == [b"four"]
+    assert recorder.has_arrived(4)
+    recorder.close()
+    assert list(folder.iterdir()) == []
+
+
+def test_what_is_handed_over_is_bounded_and_makes_room(folder: Path) -> None:
+    """Nobody ships: it is full in the end; somebody does: there is room again."""
+    recorder, ingest = Spool(folder, "x", 100_000, hands_over=True), Spool(folder, "x", 1 << 20)
+    recorder.append(b"x" * 60_000)
+    with pytest.raises(SpoolFullError):
+        recorder.append(b"y" * 60_000)
+    ingest.adopt()
+    assert drain(ingest) == [b"x" * 60_000]
+    recorder.append(b"y" * 60_000)
+    ingest.adopt()
+    assert drain(ingest) == [b"y" * 60_000]
+    recorder.close()
+
+
+def test_appending_and_handing_over_race_without_loss(folder: Path) -> None:
+    """Two threads append while two others ship whatever they get hold of: each record once."""
+    recorder = Spool(folder, "x", 64 << 20, hands_over=True)
+    done, found = threading.Event(), list[bytes]()
+
+    def append(number: int) -> None:
+        for n in range(2000):
+            recorder.append(b"%d-%d" % (number, n))
+
+    def ship() -> None:
+        spool = Spool(folder, "x", 1 << 20)
+        while True:
+            last = done.is_set()
+            spool.adopt()
+            found.extend(drain(spool))
+            if last:
+                return
+
+    appending = [threading.Thread(target=append, args=(number,)) for number in range(2)]
+    shipping = [threading.Thread(target=ship) for _ in range(2)]
+    for thread in (*appending, *shipping):
+        thread.start()
+    for thread in appending:
+        thread.join()
+    done.set()
+    for thread in shipping:
+        thread.join()
+    assert sorted(found) == sorted(b"%d-%d" % (number, n) for number in range(2) for n in range(2000))
+    recorder.close()
+    assert list(folder.iterdir()) == []
 
 
 def test_an_empty_file_of_a_dead_process_goes(folder: Path) -> None:
