@@ -33,6 +33,7 @@ def current() -> None:
 
 
 @db.command()
-def sql() -> None:
+@click.option("--from", "start", default="base", metavar="REVISION", help='What is new since this one ("db current").')
+def sql(start: str) -> None:
     """Print the DDL of the ledger's tables, for a person to run. Connects to nothing."""
-    click.echo(current_state().ledger.sql())
+    click.echo(current_state().ledger.sql(start))

@@ -248,9 +248,13 @@ class Ledger:
         with self._one_line_errors():
             return self._schema.revision()
 
-    def sql(self) -> str:
-        """The DDL of the ledger, for a person to run."""
-        return self._schema.sql()
+    def sql(self, start: str = "base") -> str:
+        """The DDL of the ledger, or what is new since the revision ``start``, for a person to run.
+
+        Raises:
+            StorageError: there is no such revision.
+        """
+        return self._schema.sql(start)
 
     def ingest(self) -> Ingest:
         """What ships this host's spools in the foreground, as a process of its own."""

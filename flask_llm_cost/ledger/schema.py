@@ -88,15 +88,21 @@ class Schema:
         except CommandError as error:
             raise StorageError(f"The ledger's schema cannot be migrated: {error}") from error
 
-    def sql(self) -> str:
-        """The DDL from nothing to the current schema, for a person to run. Connects to nothing."""
+    def sql(self, start: str = "base") -> str:
+        """The DDL from a revision to the current schema, for a person to run. Connects to nothing.
+
+        Raises:
+            StorageError: there is no such revision.
+        """
+        if start not in ("base", *REVISIONS):
+            raise StorageError(f"There is no revision {start!r}: {', '.join(REVISIONS)} are known.")
         from alembic import command
 
         config = _config(None)
         config.attributes["dialect"] = self._engines.write.dialect.name
         buffer = io.StringIO()
         config.output_buffer = buffer
-        command.upgrade(config, "head", sql=True)
+        command.upgrade(config, f"{start}:head", sql=True)
         return buffer.getvalue()
 
     def explain(self, error: SQLAlchemyError) -> Exception:

@@ -1,4 +1,4 @@
-"""The ledger beside the app's own database work: whatever pool it has, whatever it holds open; and where the disk ends."""
+"""The ledger beside the app's own database work, whatever pool it has and holds open; and where the disk ends."""
 
 from __future__ import annotations
 

@@ -56,6 +56,18 @@ def test_sql_prints_the_ddl_without_a_database(open_ledger: Any, run: Run) -> No
     assert "USING gin (tags jsonb_path_ops)" in result.output
 
 
+def test_sql_prints_what_is_new_since_a_revision(open_ledger: Any, sqlite_url: URL, run: Run) -> None:
+    ledger = open_ledger(sqlite_url, migrate=False)
+    result = run(ledger, db, ["sql", "--from", "0001"])
+    assert result.exit_code == 0
+    assert "ALTER TABLE llm_cost_tag_daily ADD COLUMN cost_low_nano" in result.output
+    assert "UPDATE llm_cost_schema_version SET version_num='0002'" in result.output
+    assert "CREATE TABLE" not in result.output
+    refused = run(ledger, db, ["sql", "--from", "7"])
+    assert refused.exit_code == 2
+    assert refused.output == "Error: There is no revision '7': 0001, 0002 are known.\n"
+
+
 @pytest.mark.parametrize("command", ["upgrade", "current"])
 def test_a_database_that_is_away_is_one_line(open_ledger: Any, run: Run, command: str) -> None:
     away = URL.create("postgresql+psycopg", username="u", host="127.0.0.1", port=1, database="x")
