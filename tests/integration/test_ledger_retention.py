@@ -82,8 +82,9 @@ def test_old_calls_go_and_their_sums_stay(ledger: Ledger, make_event: MakeEvent)
     assert ledger.upkeep.prune(30).calls == 0
 
 
-def test_history_without_its_calls_is_never_rebuilt(ledger: Ledger, make_event: MakeEvent) -> None:
+def test_history_without_its_calls_is_never_rebuilt(open_ledger: Any, sqlite_url: URL, make_event: MakeEvent) -> None:
     """A rebuild of everything leaves the days alone whose calls were pruned, and says how many."""
+    ledger = open_ledger(sqlite_url, durability="sync")
     ledger.write(make_event(tracked_at=days_ago(days)) for days in (60, 59, 2, 1))
     before = contents(ledger)
     ledger.upkeep.prune(30)

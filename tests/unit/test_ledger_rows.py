@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.ledger.rollups import AMOUNTS, SUMS, latency_bin, summarise
 from flask_llm_cost.ledger.rows import clean_json, clean_text, entry_of, pack, utc_text
-from flask_llm_cost.ledger.spool import parse
+from flask_llm_cost.ledger.segment import parse
 
 CALL = Event(
     event_id=UUID(int=7), tracked_at=datetime(2026, 5, 1, 9, 30, tzinfo=UTC), provider="openai", model="gpt-4o"
