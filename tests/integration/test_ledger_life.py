@@ -53,7 +53,7 @@ def no_spools(folder: Path) -> bool:
 
 
 def test_opening_touches_nothing(tmp_path: Path, sqlite_url: URL) -> None:
-    """Start-up must not need the database, nor make its file."""
+    """Start-up must not need the database, nor make its file. Covers P-ING-10."""
     ledger = Ledger.open(url=sqlite_url, settings=Settings(durability="spool"), spool_dir=tmp_path / "absent")
     assert list(tmp_path.iterdir()) == []
     Ledger.open(url=URL.create("postgresql+psycopg", host="127.0.0.1", port=1), settings=Settings(), spool_dir=tmp_path)
@@ -64,7 +64,7 @@ def test_opening_touches_nothing(tmp_path: Path, sqlite_url: URL) -> None:
 def test_a_recorded_event_is_shipped_by_itself(
     open_ledger: Any, database_url: URL, make_event: MakeEvent, durability: str
 ) -> None:
-    """The first record starts the shipper. Covers P-INB-01, P-INB-02, P-ING-01, P-ING-02."""
+    """The first record starts the shipper, with no app around. Covers P-INB-01, P-INB-02, P-ING-01, P-ING-02, P-ING-24."""
     ledger = open_ledger(database_url, durability=durability)
     for _ in range(3):
         ledger.record(make_event())
