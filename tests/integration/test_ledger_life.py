@@ -64,7 +64,10 @@ def test_opening_touches_nothing(tmp_path: Path, sqlite_url: URL) -> None:
 def test_a_recorded_event_is_shipped_by_itself(
     open_ledger: Any, database_url: URL, make_event: MakeEvent, durability: str
 ) -> None:
-    """The first record starts the shipper, with no app around. Covers P-INB-01, P-INB-02, P-ING-01, P-ING-02, P-ING-24."""
+    """The first record starts the shipper, with no app around.
+
+    Covers P-INB-01, P-INB-02, P-ING-01, P-ING-02, P-ING-24.
+    """
     ledger = open_ledger(database_url, durability=durability)
     for _ in range(3):
         ledger.record(make_event())

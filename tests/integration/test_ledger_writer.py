@@ -59,7 +59,10 @@ def test_a_time_of_another_zone_is_stored_as_utc(ledger: Ledger, make_event: Mak
 
 
 def test_writing_a_batch_again_changes_nothing(ledger: Ledger, make_event: MakeEvent, rows: Any) -> None:
-    """Rows, tags and rollups stay; a half-known batch adds its other half. Covers P-INB-05, P-DB-11, P-DB-12, P-CON-08."""
+    """Rows, tags and rollups stay; a half-known batch adds its other half.
+
+    Covers P-INB-05, P-DB-11, P-DB-12, P-CON-08.
+    """
     events = [make_event(tags={"user": str(n % 3)}) for n in range(20)]
     tables = ["calls", "daily", "hourly", "latency_daily", "tag_daily", "tag_monthly", "tag_key_daily", "call_tags"]
     assert ledger.write(events[:10]) == 10
