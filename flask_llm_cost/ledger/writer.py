@@ -20,6 +20,7 @@ from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.ledger.identity import is_timeless
 from flask_llm_cost.ledger.leaks import Leak, add_leaks
 from flask_llm_cost.ledger.models import Call
+from flask_llm_cost.ledger.partitions import MonthsAhead
 from flask_llm_cost.ledger.rollups import SUMS, Summary, summarise
 from flask_llm_cost.ledger.rows import Entry, Row, Values, clean_text, entry_of, pack, utc_text
 from flask_llm_cost.ledger.succession import Succession, rewrite, succeeded, successions
@@ -46,6 +47,7 @@ class Writer:
         self._engines = engines
         self._settings = settings
         self._zone_checked = False
+        self._months_ahead = MonthsAhead(engines)
         self.dialect: Dialect = dialect_of(engines.write.dialect.name)
 
     def write_batch(self, batch: Sequence[Packed]) -> int:
@@ -72,6 +74,7 @@ class Writer:
             entries[event_id] = entry if held is None else succeeded(held, entry)
         if not entries:
             return frozenset()
+        self._months_ahead.make()
         return self.transaction(lambda connection: self._write(connection, entries))
 
     def bury(self, text: str, event_id: str | None, error: BaseException) -> None:

@@ -34,7 +34,7 @@ class Query(Selection):
     Raises:
         InvalidFilterError: a condition makes no sense, or contradicts an earlier one.
         SchemaMissingError: the ledger's tables are missing, or older than the answer needs.
-        LedgerUnavailableError: the database did not answer.
+        StorageError: the database did not answer.
     """
 
     _ledger: Explainable

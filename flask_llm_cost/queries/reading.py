@@ -48,7 +48,7 @@ def answering(ledger: Explainable) -> Iterator[Session]:
 
     Raises:
         SchemaMissingError: tables or columns are missing.
-        LedgerUnavailableError: the database failed in any other way.
+        StorageError: the database failed in any other way.
     """
     try:
         with reading(ledger) as session:
