@@ -20,6 +20,7 @@ from flask_llm_cost.ledger.dialects.mysql import MySQL
 from flask_llm_cost.ledger.dialects.postgresql import PostgreSQL
 from flask_llm_cost.ledger.dialects.sqlite import SQLite
 from flask_llm_cost.ledger.event import Event
+from flask_llm_cost.models import Call
 
 MakeEvent = Callable[..., Event]
 OLDER = "The ledger's tables are older than this version of flask-llm-cost needs: run `flask llm-cost db upgrade`."
@@ -56,7 +57,7 @@ def test_recording_says_it_and_the_spool_keeps_the_event(
         (["db", "partition"], 2),
         (["flush", "--timeout", "0.3"], 2),
     ],
-    ids=" ".join,
+    ids=["report", "current", "partition", "flush"],
 )
 def test_commands_say_it_in_one_line(tmp_path: Path, arguments: list[str], exit_code: int) -> None:
     """Those that need what is missing; no traceback. The report needs the tags' new columns for tags only."""
@@ -72,7 +73,7 @@ def test_commands_say_it_in_one_line(tmp_path: Path, arguments: list[str], exit_
         "The ledger's tables are downgraded: 0002 -> 0001.\n"
     )
     with app.app_context():
-        llm_cost.track(provider="openai", model="gpt-4o", input_tokens=1, output_tokens=1)
+        llm_cost.track(provider="openai", model="gpt-4o", input_tokens=1, output_tokens=1, tags={"feature": "chat"})
     result = run(command_group, arguments)
     told = "on PostgreSQL only" if arguments == ["db", "partition"] else OLDER
     assert (result.exit_code, told in result.output, result.output.count("\n")) == (exit_code, True, 1)
@@ -92,7 +93,7 @@ def test_an_app_on_an_older_schema_goes_on(tmp_path: Path, caplog: pytest.LogCap
     with app.app_context():
         llm_cost.upgrade()
         app.extensions["llm_cost"].ledger.downgrade("0001")
-        llm_cost.track(provider="openai", model="gpt-4o", input_tokens=1, output_tokens=1)
+        llm_cost.track(provider="openai", model="gpt-4o", input_tokens=1, output_tokens=1, tags={"feature": "chat"})
         assert OLDER in caplog.text
         with pytest.raises(SchemaMissingError) as caught:
             llm_cost.query.cost_by_tag("feature")
@@ -109,8 +110,6 @@ def test_money_is_exact_and_tags_are_json_in_the_databases_own_way(
     (row,) = rows(ledger, "SELECT total_cost_nano, input_tokens FROM llm_cost_calls")
     assert row == {"total_cost_nano": 1, "input_tokens": tokens}
     with ledger.session() as session:
-        from flask_llm_cost.models import Call
-
         assert session.query(Call.tags).scalar() == {"ü": "'1'"}
     with pytest.raises(StorageError, match="is not an amount"):
         ledger.record(make_event(total_cost=Decimal("1E12")))
