@@ -132,7 +132,7 @@ def drop_before(connection: Connection, moment: datetime) -> tuple[Month, ...]:
     """Drop the partitions whose every call was made before ``moment``. Rollups and budgets stay as they are.
 
     Returns their months. What else is older lies in the month of ``moment`` and in the default partition: delete
-    that by rows. Waits for five seconds at most for those who read.
+    that by rows. Waits for two seconds at most for those who read.
 
     Raises:
         DBAPIError: somebody reads for longer (the dialect calls that a conflict), or the database refused.
@@ -141,7 +141,7 @@ def drop_before(connection: Connection, moment: datetime) -> tuple[Month, ...]:
         return ()
     gone = tuple(month for month in months(connection) if month.end <= moment)
     if gone:
-        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        connection.execute(text("SET LOCAL lock_timeout = '2s'"))
     for month in gone:
         connection.execute(text(f"DROP TABLE {PARTS}.{month.partition}"))
     return gone

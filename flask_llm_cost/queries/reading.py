@@ -58,3 +58,5 @@ def answering(ledger: Explainable) -> Iterator[Session]:
         if state == "current":
             raise
         raise SchemaMissingError(message(state)) from error
+    except OSError as error:
+        raise LedgerUnavailableError("The ledger's file cannot be reached.") from error

@@ -182,15 +182,10 @@ def test_a_series_without_a_beginning_has_one(filled: Filled) -> None:
         assert list(months) == names
         expected = by_name(mine, lambda event: event.tracked_at.astimezone(BERLIN).date().replace(day=1))
         assert months == {month: expected.get(month, Spend()) for month in months}
-
-
-def test_a_series_may_be_longer_than_a_statement(filled: Filled) -> None:
-    """Two years of days of filtered calls: SQLite takes 500 of them at once."""
-    ledger, events = filled
-    mine = [event for event in events if event.tags.get("feature") == "chat"]
-    days = of(ledger).by_tags(feature="chat").between(date(2025, 1, 1), TODAY).daily_costs()
-    assert len(days) == (TODAY - date(2025, 1, 1)).days + 1
-    assert sum(days.values(), Spend()) == spent(mine)
+        # SQLite takes 500 days of filtered calls at once.
+        two_years = query.since(date(2024, 1, 1)).daily_costs()
+        assert len(two_years) == (TODAY - date(2024, 1, 1)).days + 1
+        assert sum(two_years.values(), Spend()) == spent(mine)
 
 
 def test_days_of_a_zone_half_an_hour_off_hold_their_own_calls(ledger: Ledger, make_event: Any) -> None:
@@ -272,7 +267,7 @@ def test_a_ledger_that_cannot_answer_says_why(open_ledger: Any, sqlite_url: URL)
         with pytest.raises(SchemaMissingError, match="run `flask llm-cost db upgrade`"):
             ask(missing)
     away = of(open_ledger(sqlite_url.set(database="/proc/no/such/ledger.db"), migrate=False))
-    with pytest.raises(StorageError, match=r"refused|did not answer") as caught:
+    with pytest.raises(StorageError, match=r"cannot be reached") as caught:
         away.totals()
     assert not isinstance(caught.value, SchemaMissingError)
 

@@ -233,7 +233,7 @@ def test_a_month_that_cannot_be_made_stops_no_write(
 def test_retention_drops_whole_months_and_leaves_the_rollups(
     ledger: Ledger, engine: Engine, make_event: MakeEvent
 ) -> None:
-    """Months that are over before the moment; not the month it is in. Covers P-RET-01."""
+    """Months that are over before the moment; not the month it is in."""
     ledger.write([make_event(tracked_at=at(2026, month, day)) for month in (1, 2, 3, 4) for day in (1, 28)])
     with engine.begin() as connection:
         assert drop_before(connection, at(2026, 3)) == ()
