@@ -44,10 +44,10 @@ def downgrade(revision: str) -> None:
 
 
 @db.command()
-@click.option("--from", "since", help="The revision that the database is at.  [default: none]")
-def sql(since: str | None) -> None:
+@click.option("--from", "start", default="base", metavar="REVISION", help='What is new since this one ("db current").')
+def sql(start: str) -> None:
     """Print the DDL of the ledger's tables, for a person to run. Connects to nothing."""
-    click.echo(current_state().ledger.sql(since))
+    click.echo(current_state().ledger.sql(start))
 
 
 @db.command()

@@ -257,13 +257,13 @@ class Ledger:
         with self._one_line_errors():
             return self._schema.revision()
 
-    def sql(self, since: str | None = None) -> str:
-        """The DDL of the ledger, or what changed in it since a revision, for a person to run.
+    def sql(self, start: str = "base") -> str:
+        """The DDL of the ledger, or what is new since the revision ``start``, for a person to run.
 
         Raises:
             StorageError: there is no such revision.
         """
-        return self._schema.sql(since)
+        return self._schema.sql(start)
 
     def backlog(self) -> Backlog:
         """What waits in the spools of this host."""

@@ -128,23 +128,36 @@ def months_in(connection: Connection, table: str) -> tuple[Month, ...]:
     return tuple(sorted(Month.of(start.date()) for start in connection.scalars(text(starts))))
 
 
-def drop_before(connection: Connection, moment: datetime) -> tuple[Month, ...]:
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The months whose partitions went, and how many calls were in them."""
+
+    months: tuple[Month, ...] = ()
+    calls: int = 0
+
+
+def drop_before(connection: Connection, moment: datetime) -> Dropped:
     """Drop the partitions whose every call was made before ``moment``. Rollups and budgets stay as they are.
 
-    Returns their months. What else is older lies in the month of ``moment`` and in the default partition: delete
-    that by rows. Waits for two seconds at most for those who read.
+    What else is older lies in the month of ``moment`` and in the default partition: delete that by rows. Waits for
+    two seconds at most for those who read or write; they wait while the calls are counted.
 
     Raises:
         DBAPIError: somebody reads for longer (the dialect calls that a conflict), or the database refused.
     """
     if not is_partitioned(connection):
-        return ()
+        return Dropped()
     gone = tuple(month for month in months(connection) if month.end <= moment)
-    if gone:
-        connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+    if not gone:
+        return Dropped()
+    connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+    connection.exec_driver_sql(f"LOCK TABLE ONLY {CALLS} IN ACCESS EXCLUSIVE MODE")
+    calls = 0
     for month in gone:
-        connection.execute(text(f"DROP TABLE {PARTS}.{month.partition}"))
-    return gone
+        partition = f"{PARTS}.{month.partition}"
+        calls += connection.exec_driver_sql(f"SELECT count(*) FROM {partition}").scalar_one()  # noqa: S608
+        connection.exec_driver_sql(f"DROP TABLE {partition}")
+    return Dropped(gone, calls)
 
 
 class MonthsAhead:

@@ -120,22 +120,21 @@ class Schema:
         with dialect.schema_lock(engine), self._engines.writing() as connection:
             yield connection
 
-    def sql(self, since: str | None = None) -> str:
-        """The DDL from nothing, or from a revision, to the current schema, for a person to run. Connects to nothing.
+    def sql(self, start: str = "base") -> str:
+        """The DDL from a revision to the current schema, for a person to run. Connects to nothing.
 
         Raises:
             StorageError: there is no such revision.
         """
+        if start not in ("base", *REVISIONS):
+            raise StorageError(f"There is no revision {start!r}: {', '.join(REVISIONS)} are known.")
         from alembic import command
-
-        if since is not None and since not in REVISIONS:
-            raise StorageError(f"There is no revision {since!r}: choose {', '.join(REVISIONS)}.")
 
         config = _config(None)
         config.attributes["dialect"] = self._engines.write.dialect.name
         buffer = io.StringIO()
         config.output_buffer = buffer
-        command.upgrade(config, f"{since}:head" if since else "head", sql=True)
+        command.upgrade(config, f"{start}:head", sql=True)
         return buffer.getvalue()
 
     def explain(self, error: SQLAlchemyError) -> Exception:

@@ -142,10 +142,3 @@ def test_downgrade_asks_first(open_ledger: Any, sqlite_url: URL, run: Run) -> No
     assert run(ledger, db, ["downgrade", "base", "--yes"]).output == (
         "The ledger's tables are downgraded: 0002 -> nothing.\n"
     )
-
-
-def test_sql_from_a_revision(open_ledger: Any, sqlite_url: URL, run: Run) -> None:
-    result = run(open_ledger(sqlite_url, migrate=False), db, ["sql", "--from", "0001"])
-    assert "ADD COLUMN cost_low_nano" in result.output
-    assert "CREATE TABLE" not in result.output
-    assert run(open_ledger(sqlite_url, migrate=False), db, ["sql", "--from", "x"]).exit_code == 2

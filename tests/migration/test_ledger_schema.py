@@ -236,7 +236,7 @@ def test_the_sql_from_a_revision_is_what_came_after_it(open_ledger: OpenLedger, 
                 connection.exec_driver_sql("\n".join(lines).replace("%", "%%"))
         connection.commit()
     assert (ledger.schema_state(), ledger.revision()) == ("current", REVISIONS[-1])
-    with pytest.raises(StorageError, match="There is no revision '0': choose 0001"):
+    with pytest.raises(StorageError, match="There is no revision '0': 0001"):
         ledger.sql("0")
 
 

@@ -19,7 +19,7 @@ from flask_llm_cost.errors import SchemaMissingError, StorageError
 from flask_llm_cost.ledger import Ledger
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.ledger.models import Base, Call
-from flask_llm_cost.ledger.partitions import Month, MonthsAhead, drop_before, ensure, is_partitioned, months
+from flask_llm_cost.ledger.partitions import Dropped, Month, MonthsAhead, drop_before, ensure, is_partitioned, months
 from flask_llm_cost.ledger.schema import VERSION_TABLE
 
 pytestmark = pytest.mark.postgres
@@ -236,18 +236,18 @@ def test_retention_drops_whole_months_and_leaves_the_rollups(
     """Months that are over before the moment; not the month it is in."""
     ledger.write([make_event(tracked_at=at(2026, month, day)) for month in (1, 2, 3, 4) for day in (1, 28)])
     with engine.begin() as connection:
-        assert drop_before(connection, at(2026, 3)) == ()
+        assert drop_before(connection, at(2026, 3)) == Dropped()
     ledger.partition()
     rollups = counted(engine)["rollups"]
+    end_of_march = datetime(2026, 3, 31, 23, 59, tzinfo=UTC)
     with engine.begin() as connection:
-        assert drop_before(connection, datetime(2026, 3, 31, 23, 59, tzinfo=UTC)) == tuple(
-            Month.of(date(2026, month, 1)) for month in (1, 2)
-        )
-        assert drop_before(connection, datetime(2026, 3, 31, 23, 59, tzinfo=UTC)) == ()
+        months_gone = (Month.of(date(2026, 1, 1)), Month.of(date(2026, 2, 1)))
+        assert drop_before(connection, end_of_march) == Dropped(months_gone, calls=4)
+        assert drop_before(connection, end_of_march) == Dropped()
     assert placed(engine) == {"2026_03": 2, "2026_04": 2}
     assert counted(engine)["rollups"] == rollups
     with engine.begin() as connection:
-        assert drop_before(connection, datetime(2026, 4, 1, tzinfo=UTC)) == (Month.of(date(2026, 3, 9)),)
+        assert drop_before(connection, datetime(2026, 4, 1, tzinfo=UTC)) == Dropped((Month.of(date(2026, 3, 9)),), 2)
 
 
 def test_a_reader_holds_retention_up_for_seconds_only(ledger: Ledger, engine: Engine, make_event: MakeEvent) -> None:
@@ -305,7 +305,7 @@ def test_missing_tables_and_other_databases_are_told(open_ledger: Any, postgres_
             refused()
     with elsewhere.engine.connect() as connection:
         assert not is_partitioned(connection)
-        assert drop_before(connection, at(2026, 1)) == ()
+        assert drop_before(connection, at(2026, 1)) == Dropped()
 
 
 def test_two_who_make_one_month_take_turns(ledger: Ledger, engine: Engine) -> None:
