@@ -13,11 +13,15 @@ from flask_llm_cost.errors import (
 )
 from flask_llm_cost.extension import LLMCost
 from flask_llm_cost.ledger.event import Event
+from flask_llm_cost.queries.breakdown import Spend
+from flask_llm_cost.queries.query import Query
+from flask_llm_cost.queries.totals import CostSpan, Totals
 from flask_llm_cost.signals import call_recorded, storage_failed
 
 __all__ = [
     "BatchResult",
     "ConfigurationError",
+    "CostSpan",
     "Event",
     "InvalidFilterError",
     "LLMCost",
@@ -26,7 +30,10 @@ __all__ = [
     "LineProblem",
     "NotInitializedError",
     "PriceTableError",
+    "Query",
+    "Spend",
     "StorageError",
+    "Totals",
     "UnknownPricingError",
     "call_recorded",
     "storage_failed",

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
-from flask import Flask, appcontext_pushed, current_app
-from sqlalchemy import URL, make_url
+from flask import Flask, current_app
 from sqlalchemy.orm import Session
 
 from flask_llm_cost import tagging
@@ -21,10 +20,12 @@ from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.cli import llm_cost as command_group
 from flask_llm_cost.dashboard import blueprint as dashboard
 from flask_llm_cost.errors import ConfigurationError, NotInitializedError
-from flask_llm_cost.ledger import Ledger, exclude_from_host, resolve_url
+from flask_llm_cost.hosting import join_host, ledger_url
+from flask_llm_cost.ledger import Ledger
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.pricing import PriceBook
 from flask_llm_cost.providers import Provider, Registry, stream_usage
+from flask_llm_cost.queries.query import Query
 from flask_llm_cost.recorder import Recorder
 from flask_llm_cost.settings import Settings
 from flask_llm_cost.state import EXTENSION, State, state_of, state_of_current_app
@@ -74,7 +75,7 @@ class LLMCost:
             model_aliases=settings.model_aliases,
         )
         ledger = Ledger.open(
-            url=_ledger_url(app, settings),
+            url=ledger_url(app, settings),
             settings=settings,
             spool_dir=Path(settings.spool_dir or app.instance_path),
             testing=app.testing,
@@ -84,8 +85,7 @@ class LLMCost:
         app.extensions[EXTENSION] = State(app, self, settings, prices, ledger, recorder, providers)
         self._apps.add(app)
         app.after_request(tagging.keep_scope_while_streaming)
-        if not _keep_out_of_host_migrations(app):
-            appcontext_pushed.connect(_when_migrate_is_there, app)
+        join_host(app, settings)
         if command_group.name not in app.cli.commands:
             app.cli.add_command(command_group)
         instrument.PATCHES.add(self._watch, libraries)
@@ -265,6 +265,12 @@ class LLMCost:
         dashboard.set_guard(self.dashboard, guard)
         return guard
 
+    @property
+    def query(self) -> Query:
+        """Figures for the app's own code: ``llm_cost.query.this_month().by_tags(feature="chat").cost_by_model()``."""
+        state = self._state()
+        return Query.of(state.ledger, state.settings.timezone)
+
     def session(self) -> AbstractContextManager[Session]:
         """A session on the ledger, for the app's own queries."""
         return self._state().ledger.session()
@@ -309,45 +315,3 @@ class LLMCost:
             return None
         apps = tuple(self._apps)
         return state_of(apps[0]) if len(apps) == 1 else None
-
-
-def _keep_out_of_host_migrations(app: Flask) -> bool:
-    """Tell the host's Flask-Migrate, if it is there already, to leave the ledger's tables alone."""
-    migrate = app.extensions.get("migrate")
-    if migrate is None:
-        return False
-    exclude_from_host(migrate.configure_args)
-    return True
-
-
-def _when_migrate_is_there(app: Flask, **_: object) -> None:
-    """``Migrate`` may be initialised after us; ``flask db …`` runs in an app context, so this comes in time."""
-    if _keep_out_of_host_migrations(app):
-        appcontext_pushed.disconnect(_when_migrate_is_there, app)
-
-
-def _ledger_url(app: Flask, settings: Settings) -> URL:
-    return resolve_url(
-        database_uri=settings.database_uri,
-        bind_url=_bind_url(app, settings.bind_key) if settings.bind_key else None,
-        app_url=_engine_url(app.config.get("SQLALCHEMY_DATABASE_URI")),
-        instance_path=app.instance_path,
-    )
-
-
-def _bind_url(app: Flask, bind_key: str) -> URL:
-    binds = app.config.get("SQLALCHEMY_BINDS") or {}
-    if bind_key not in binds:
-        raise ConfigurationError(
-            f"LLM_COST_BIND_KEY = {bind_key!r}: SQLALCHEMY_BINDS has {', '.join(map(repr, binds)) or 'no binds'}."
-        )
-    url = _engine_url(binds[bind_key])
-    if url is None:
-        raise ConfigurationError(f"LLM_COST_BIND_KEY = {bind_key!r}: that bind of SQLALCHEMY_BINDS has no URL.")
-    return url
-
-
-def _engine_url(configured: Any) -> URL | None:
-    """Flask-SQLAlchemy takes a URL, or a mapping of engine options with the URL among them."""
-    value = configured.get("url") if isinstance(configured, Mapping) else configured
-    return None if not value else make_url(value)

@@ -9,12 +9,11 @@ from flask.cli import with_appcontext
 
 from flask_llm_cost.cli.report_json import as_json
 from flask_llm_cost.cli.report_text import print_report
-from flask_llm_cost.errors import InvalidFilterError, LedgerUnavailableError, SchemaMissingError
-from flask_llm_cost.ledger.schema import message
+from flask_llm_cost.errors import InvalidFilterError
 from flask_llm_cost.queries.filters import Filters
 from flask_llm_cost.queries.group import Group
 from flask_llm_cost.queries.period import DAY, MAX_DAYS, custom_period
-from flask_llm_cost.queries.reading import reading
+from flask_llm_cost.queries.reading import answering
 from flask_llm_cost.queries.report import Report, build_report, report_groups
 from flask_llm_cost.state import State, current_state
 
@@ -55,11 +54,5 @@ def _filters(state: State, days: int | None, first: date | None, last: date | No
 def _read(filters: Filters, by: Group | None, limit: int) -> Report:
     state = current_state()
     keys = [key for key in state.settings.report_tags if key not in state.settings.rollup_exclude_tags]
-    try:
-        with reading(state.ledger) as session:
-            return build_report(session, filters, report_groups(by, keys), dearest=limit)
-    except LedgerUnavailableError as error:
-        schema = state.ledger.schema_state()
-        if schema == "current":
-            raise
-        raise SchemaMissingError(message(schema)) from error
+    with answering(state.ledger) as session:
+        return build_report(session, filters, report_groups(by, keys), dearest=limit)

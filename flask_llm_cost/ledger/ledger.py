@@ -230,6 +230,21 @@ class Ledger:
         with self._one_line_errors():
             self._schema.downgrade(revision)
 
+    def partition(self) -> tuple[str, ...]:
+        """Keep calls in monthly partitions (PostgreSQL). Returns the names of those that were made.
+
+        Raises:
+            SchemaMissingError: the tables are missing or older.
+            StorageError: the ledger is elsewhere, or the database refused; nothing has changed then.
+        """
+        with self._one_line_errors():
+            return self._schema.partition()
+
+    def unpartition(self) -> bool:
+        """Keep calls in one table again. Returns whether they were not. Raises as ``partition``."""
+        with self._one_line_errors():
+            return self._schema.unpartition()
+
     def schema_state(self) -> SchemaState:
         """Whether the tables are "missing", "older" or "current".
 

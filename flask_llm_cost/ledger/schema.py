@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,9 +12,11 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, sel
 from sqlalchemy.exc import SQLAlchemyError
 
 from flask_llm_cost.errors import SchemaMissingError, StorageError
+from flask_llm_cost.ledger import repartition
 from flask_llm_cost.ledger.dialects import dialect_of
 from flask_llm_cost.ledger.engine import Engines
 from flask_llm_cost.ledger.models import Call
+from flask_llm_cost.ledger.partitions import PARTS
 
 PREFIX = "llm_cost_"
 """How every table, view and version table of ours begins."""
@@ -88,6 +91,35 @@ class Schema:
         except CommandError as error:
             raise StorageError(f"The ledger's schema cannot be migrated: {error}") from error
 
+    def partition(self) -> tuple[str, ...]:
+        """Keep calls by months; see ``repartition.partition``. Returns the names of the partitions made.
+
+        Raises:
+            SQLAlchemyError: the database refused; nothing has changed.
+            SchemaMissingError: the tables are missing or older.
+            StorageError: the database has no such partitions.
+        """
+        with self._reshaping() as connection:
+            return tuple(month.partition for month in repartition.partition(connection))
+
+    def unpartition(self) -> bool:
+        """Keep calls in one table; see ``repartition.unpartition``. Raises as ``partition``."""
+        with self._reshaping() as connection:
+            return repartition.unpartition(connection)
+
+    @contextmanager
+    def _reshaping(self) -> Iterator[Connection]:
+        engine = self._engines.write
+        dialect = dialect_of(engine.dialect.name)
+        if not dialect.can_partition:
+            raise StorageError(
+                f"Calls can be kept by months on PostgreSQL only; this ledger is on {engine.dialect.name}."
+            )
+        if self.state() != "current":
+            raise SchemaMissingError(message(self.state()))
+        with dialect.schema_lock(engine), self._engines.writing() as connection:
+            yield connection
+
     def sql(self, start: str = "base") -> str:
         """The DDL from a revision to the current schema, for a person to run. Connects to nothing.
 
@@ -132,6 +164,8 @@ def exclude_from_host(configure_args: MutableMapping[str, Any]) -> None:
 
     def include_name(name: str | None, kind: str, parents: Mapping[str, str | None]) -> bool:
         if kind == "table" and name is not None and name.startswith(PREFIX):
+            return False
+        if kind == "schema" and name == PARTS:
             return False
         return True if theirs is None else theirs(name, kind, parents)
 

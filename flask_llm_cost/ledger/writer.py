@@ -21,6 +21,7 @@ from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.ledger.identity import is_timeless
 from flask_llm_cost.ledger.leaks import Leak, add_leaks
 from flask_llm_cost.ledger.models import Call
+from flask_llm_cost.ledger.partitions import MonthsAhead
 from flask_llm_cost.ledger.rollups import SUMS, Summary, summarise
 from flask_llm_cost.ledger.rows import Entry, Row, Values, clean_text, entry_of, pack, utc_text
 from flask_llm_cost.ledger.succession import Succession, rewrite, succeeded, successions
@@ -51,6 +52,7 @@ class Writer:
         self._engines = engines
         self._settings = settings
         self._zone_checked = False
+        self._months_ahead = MonthsAhead(engines)
         self.dialect: Dialect = dialect_of(engines.write.dialect.name)
 
     def write_batch(self, batch: Sequence[Packed]) -> int:
@@ -86,6 +88,7 @@ class Writer:
                 first(connection)
             return self._write(connection, entries)
 
+        self._months_ahead.make()
         return self.transaction(write)
 
     def rehearse(self, packed: Packed) -> None:

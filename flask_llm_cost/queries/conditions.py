@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, not_, or_
 from sqlalchemy.orm import Session
 
 from flask_llm_cost.ledger.dialects import dialect_in
 from flask_llm_cost.ledger.models import Call
-from flask_llm_cost.queries.filters import Filters, Status
+from flask_llm_cost.queries.filters import Fact, Filters, Status
 
 # The first term is that of the index, word for word.
 UNPRICED = and_(
@@ -46,6 +47,7 @@ def narrowed(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
         conditions.append(Call.total_cost >= filters.min_cost)
     if filters.search is not None:
         conditions.append(_contains(filters.search))
+    conditions += [_says(fact) if wanted else not_(_says(fact)) for fact, wanted in filters.facts]
     return conditions
 
 
@@ -64,3 +66,12 @@ def _contains(text: str) -> ColumnElement[bool]:
         Call.model.icontains(text, autoescape=True),
         Call.provider_response_id.icontains(text, autoescape=True),
     )
+
+
+def _says(fact: Fact) -> ColumnElement[bool]:
+    columns: dict[Fact, ColumnElement[Any]] = {
+        "cost": Call.total_cost.expression,
+        "latency": Call.latency_ms.expression,
+        "response_id": Call.provider_response_id.expression,
+    }
+    return columns[fact].is_not(None)

@@ -17,6 +17,7 @@ from flask_llm_cost.usage import UsageSource
 Parameters = Mapping[str, Sequence[str]]
 Choice = TypeVar("Choice", bound=str)
 Status = Literal["ok", "error", "cancelled", "unpriced", "estimated", "no_usage"]
+Fact = Literal["cost", "latency", "response_id"]
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 USAGE_SOURCES: tuple[UsageSource, ...] = get_args(UsageSource)
@@ -45,6 +46,7 @@ class Filters:
         usage_source: where the usage came from.
         min_cost: USD, inclusive; calls of unknown cost never match.
         search: text within the model or the response id, in any case.
+        facts: what a call must (``True``) or must not say of itself. No URL has these.
     """
 
     period: Period
@@ -57,11 +59,12 @@ class Filters:
     usage_source: UsageSource | None = None
     min_cost: Decimal | None = None
     search: str | None = None
+    facts: tuple[tuple[Fact, bool], ...] = ()
 
     @property
     def needs_calls(self) -> bool:
         """Whether no rollup can answer: rollups know the time, the provider, the model and the tier only."""
-        return bool(self.tags or self.without_tags or self.search) or any(
+        return bool(self.tags or self.without_tags or self.search or self.facts) or any(
             value is not None for value in (self.status, self.stream, self.usage_source, self.min_cost)
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
@@ -28,15 +30,27 @@ class Latency:
 def latency(session: Session, filters: Filters) -> Latency:
     """The median and the 95th percentile: within 2% from rollups, exact where only the calls can answer."""
     if filters.needs_calls or filters.period.unit == "hour":
-        return _from_calls(session, filters)
+        return exact_latency(session, filters)
     bins = _bins(session, filters)
     return Latency(percentile(bins, 0.50), percentile(bins, 0.95))
 
 
-def mean_latency_ms(session: Session, filters: Filters) -> float | None:
-    """The mean over the calls themselves: bins could only estimate it."""
-    mean = session.scalar(select(func.avg(Call.latency_ms)).where(*_timed(session, filters)))
+def mean_latency_ms(
+    session: Session, filters: Filters, start: datetime | None = None, end: datetime | None = None
+) -> float | None:
+    """The mean over the calls themselves: bins could only estimate it. Of the period, or of a range of instants."""
+    mean = session.scalar(select(func.avg(Call.latency_ms)).where(*_timed(session, filters, start, end)))
     return None if mean is None else float(mean)
+
+
+def mean_latency_by(
+    session: Session, filters: Filters, column: Literal["model", "provider"], start: datetime, end: datetime
+) -> dict[str, float]:
+    """The mean of each model or provider in milliseconds, slowest first."""
+    name = getattr(Call, column)
+    mean = func.avg(Call.latency_ms)
+    statement = select(name, mean).where(*_timed(session, filters, start, end)).group_by(name).order_by(mean.desc())
+    return {row[0]: float(row[1]) for row in session.execute(statement)}
 
 
 def _bins(session: Session, filters: Filters) -> Sequence[tuple[int, int]]:
@@ -72,13 +86,18 @@ def _within_bin(number: int, share: float) -> float:
     return math.pow(BIN_RATIO, number + share)
 
 
-def _timed(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
-    period = filters.period
-    return [during(period.start, period.end), Call.latency_ms.is_not(None), *narrowed(session, filters)]
+def _timed(
+    session: Session, filters: Filters, start: datetime | None = None, end: datetime | None = None
+) -> list[ColumnElement[bool]]:
+    within = during(start or filters.period.start, end or filters.period.end)
+    return [within, Call.latency_ms.is_not(None), *narrowed(session, filters)]
 
 
-def _from_calls(session: Session, filters: Filters) -> Latency:
-    conditions = _timed(session, filters)
+def exact_latency(
+    session: Session, filters: Filters, start: datetime | None = None, end: datetime | None = None
+) -> Latency:
+    """The same percentiles from the calls themselves, of the period or of a range of instants."""
+    conditions = _timed(session, filters, start, end)
     count = session.scalar(select(func.count()).select_from(Call).where(*conditions)) or 0
     if not count:
         return Latency()

@@ -129,6 +129,19 @@ def custom_period(first: date | None, last: date | None, *, timezone: ZoneInfo, 
     return _days(CUSTOM, first, last, timezone, now)
 
 
+def every_day(timezone: ZoneInfo, now: datetime) -> Period:
+    """All the days a ledger may hold."""
+    return _days(CUSTOM, EARLIEST, LATEST, timezone, now)
+
+
+def whole_days(period: Period, first: datetime, last: datetime) -> Period:
+    """The days of the same time zone that a range touches, however many."""
+    day = first.astimezone(period.timezone).date()
+    until = next_midnight(last, period.timezone).astimezone(period.timezone).date()
+    start = midnight(day, period.timezone)
+    return replace(period, preset=CUSTOM, unit="day", start=start, count=(until - day).days)
+
+
 def _days(preset: str, first: date, last: date, timezone: ZoneInfo, now: datetime) -> Period:
     return Period(preset, "day", midnight(first, timezone), (last - first).days + 1, timezone, now)
 
@@ -155,13 +168,14 @@ def spans(start: datetime, end: datetime, timezone: ZoneInfo) -> tuple[Span, ...
     """Split a range into whole days, whole hours around them, and what is left, coarsest possible."""
     if start >= end:
         return ()
-    first, last = _next_midnight(start, timezone), midnight(end.astimezone(timezone).date(), timezone)
+    first, last = next_midnight(start, timezone), midnight(end.astimezone(timezone).date(), timezone)
     if first >= last:
         return _hours(start, end)
     return (*_hours(start, first), Span("day", first, last), *_hours(last, end))
 
 
-def _next_midnight(moment: datetime, timezone: ZoneInfo) -> datetime:
+def next_midnight(moment: datetime, timezone: ZoneInfo) -> datetime:
+    """The first midnight from a moment on, that moment included."""
     day = moment.astimezone(timezone).date()
     today = midnight(day, timezone)
     return today if today == moment else midnight(day + DAY, timezone)

@@ -48,6 +48,11 @@ class CostSpan:
         high = None if summed.unpriced else summed.total_cost + summed.cost_high
         return cls(summed.total_cost + summed.cost_low, high)
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether every part of it is known."""
+        return self.low == self.high
+
     def per(self, calls: int) -> CostSpan:
         """The mean over that many calls, at least one."""
         return CostSpan(self.low / calls, None if self.high is None else self.high / calls)

@@ -67,6 +67,11 @@ def postgres_url(tmp_path: Path) -> Iterator[URL]:
 
 
 @pytest.fixture
+def mariadb_url(tmp_path: Path) -> Iterator[URL]:
+    yield from fresh_database("mariadb", tmp_path)
+
+
+@pytest.fixture
 def sqlite_url(tmp_path: Path) -> URL:
     return URL.create("sqlite", database=str(tmp_path / "ledger.db"))
 

@@ -39,6 +39,7 @@ def run() -> Iterator[Callable[[Ledger, Any, list[str]], Result]]:
 
 
 def test_upgrade_says_what_it_did(open_ledger: Any, sqlite_url: URL, run: Run) -> None:
+    """One command, whatever the database is at; run again it does nothing. Covers P-MIG-01, P-MIG-15."""
     ledger = open_ledger(sqlite_url, migrate=False)
     assert run(ledger, db, ["current"]).output == (
         "none (newest: 0002). The ledger's tables are missing: run `flask llm-cost db upgrade`.\n"
@@ -127,3 +128,29 @@ def test_an_app_without_the_extension_is_told(command: Any, arguments: list[str]
     assert result.exit_code == 2
     assert "not initialised" in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.postgres
+def test_partitions_are_made_and_undone(
+    open_ledger: Any, postgres_url: URL, make_event: Callable[..., Event], run: Run
+) -> None:
+    """Each says what it did, and that there was nothing to do."""
+    ledger = open_ledger(postgres_url, durability="sync")
+    ledger.record(make_event())
+    made = run(ledger, db, ["partition"]).output
+    assert made.startswith("4 partitions made: llm_cost_calls_2026_05, llm_cost_calls_")
+    assert run(ledger, db, ["partition"]).output == "Every month has its partition already.\n"
+    assert run(ledger, db, ["unpartition"]).output == "Calls are in one table again.\n"
+    assert run(ledger, db, ["unpartition"]).output == "Calls are in one table already.\n"
+
+
+def test_downgrade_asks_first(open_ledger: Any, sqlite_url: URL, run: Run) -> None:
+    """Without ``--yes`` it does nothing unless somebody says so; a revision that is none is one line."""
+    ledger = open_ledger(sqlite_url)
+    assert run(ledger, db, ["downgrade", "base"]).exit_code == 1
+    assert ledger.revision() == "0002"
+    result = run(ledger, db, ["downgrade", "1234", "--yes"])
+    assert (result.exit_code, "1234" in result.output, result.output.count("\n")) == (2, True, 1)
+    assert run(ledger, db, ["downgrade", "base", "--yes"]).output == (
+        "The ledger's tables are downgraded: 0002 -> nothing.\n"
+    )

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.integration.conftest import database_url, make_event, open_ledger, postgres_url, sqlite_url
+from tests.integration.conftest import database_url, make_event, mariadb_url, open_ledger, postgres_url, sqlite_url
 
-__all__ = ["database_url", "make_event", "open_ledger", "postgres_url", "sqlite_url"]
+__all__ = ["database_url", "make_event", "mariadb_url", "open_ledger", "postgres_url", "sqlite_url"]

@@ -46,6 +46,9 @@ class Dialect(ABC):
     keeps_tag_tables = True
     """Whether ``tags`` and ``call_tags`` are written, for want of an index on ``calls.tags``."""
 
+    can_partition = False
+    """Whether calls can be kept by months (``partitions.py``)."""
+
     def __init__(self) -> None:
         self._plain_tables = MetaData()
 

@@ -44,6 +44,7 @@ class PostgreSQL(Dialect):
     """PostgreSQL: a GIN index on ``calls.tags`` takes the place of the tag tables."""
 
     keeps_tag_tables = False
+    can_partition = True
 
     def __init__(self) -> None:
         super().__init__()
