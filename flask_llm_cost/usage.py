@@ -1,7 +1,7 @@
 """What one answer used: disjoint quantities per meter.
 
 A provider file splits its own counts once (``providers/``); nothing downstream subtracts again.
-Token meters count tokens, ``tool.*`` and ``request`` count calls, ``audio.second`` and
+Token meters count tokens, ``tool.*``, ``request`` and ``request.*`` count calls, ``audio.second`` and
 ``video.second`` seconds, ``character`` characters, ``page`` pages, ``image.*`` images.
 """
 
@@ -90,12 +90,15 @@ METERS: Mapping[str, Meter] = MappingProxyType(
 )
 
 
+_UNITS: Mapping[str, str] = MappingProxyType({"image": "image", "request": "call"})
+
+
 def meter(name: str) -> Meter:
     """The meter of that name. One outside the table (``image.1024x1024.high``, say) is billed per unit, as "other"."""
     known = METERS.get(name)
     if known is not None:
         return known
-    return Meter(name, "image" if name.startswith("image.") else "unit", "other")
+    return Meter(name, _UNITS.get(name.partition(".")[0], "unit"), "other")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from flask_llm_cost.providers.fields import JSON, count, mapping, texts
 from flask_llm_cost.providers.most_output import most_output
 from flask_llm_cost.providers.request_size import RequestSize, request_size
 from flask_llm_cost.providers.wire import WireFormat
-from flask_llm_cost.usage import NO_USAGE, Bounds, Quantity, Reading
+from flask_llm_cost.usage import NO_USAGE, Bounds, Quantity, Reading, Usage
 
 _LIMITS = (
     "max_tokens",
@@ -83,9 +83,10 @@ def bounds(wire: WireFormat, reading: Reading, request: JSON, delivered: Deliver
         least, most = 0, 0
     rest = {name: number for name, number in reading.usage.items() if _family(name) == "output" and name != "output"}
     beyond = max(least - sum(int(number) for number in rest.values()), 0)
-    if high is not None and most is not None:
-        high = _with(high, _output_meter(request), most)
-    return Bounds(_with({**low, **rest}, "output", beyond), None if most is None else high)
+    beside: Usage | None = NO_USAGE if reported else wire.beside_tokens(request)
+    if high is not None and most is not None and beside is not None:
+        high = {**_with(high, _output_meter(request), most), **beside}
+    return Bounds(_with({**low, **rest}, "output", beyond), None if most is None or beside is None else high)
 
 
 def or_nothing(found: Bounds | None) -> Bounds | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 
 JSON = Mapping[str, object]
 
@@ -90,6 +91,13 @@ def quantity(value: object) -> int | None:
         leading = _LEADING_INTEGER.match(value)
         number = int(leading[1]) if leading else None
     return number if number is not None and abs(number) < _IMPLAUSIBLE else None
+
+
+def dollars(value: object) -> Decimal | None:
+    """An amount as the JSON spelled it: the shortest text of a float is what was sent. ``None``: it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        return None
+    return Decimal(repr(value))
 
 
 def numbers(parent: JSON) -> JSON | None:

@@ -27,6 +27,7 @@ from flask_llm_cost.providers.openai_images import OpenAIImages
 from flask_llm_cost.providers.openai_moderations import OpenAIModerations
 from flask_llm_cost.providers.openai_responses import OpenAIResponses
 from flask_llm_cost.providers.openrouter import OpenRouterChat
+from flask_llm_cost.providers.perplexity import PerplexityChat, PerplexityResponses
 from flask_llm_cost.providers.registry import Registry
 from flask_llm_cost.providers.route import Route
 from flask_llm_cost.providers.together import TogetherChat
@@ -130,6 +131,9 @@ _VERTEX = Service(
 )
 _COHERE_ITSELF = _like_openai("cohere", others=MappingProxyType({**_OPENAI, **_COHERE}))
 _RUNTIME = Service("bedrock", _BEDROCK, within="bedrock-runtime", region=_government)
+_PERPLEXITY = _like_openai(
+    "perplexity", PerplexityChat(), MappingProxyType({**_OPENAI, at.RESPONSES: PerplexityResponses()})
+)
 _TOGETHER = _like_openai("together", TogetherChat())
 
 _SERVICES: Mapping[str, Service] = MappingProxyType(
@@ -146,7 +150,7 @@ _SERVICES: Mapping[str, Service] = MappingProxyType(
         "api.together.ai": _TOGETHER,
         "api.fireworks.ai": _like_openai("fireworks"),
         "api.x.ai": _like_openai("xai", XAIChat()),
-        "api.perplexity.ai": _like_openai("perplexity"),
+        "api.perplexity.ai": _PERPLEXITY,
         "api.cerebras.ai": _like_openai("cerebras"),
         "api.voyageai.com": _like_openai("voyage"),
         "api.cohere.com": _COHERE_ITSELF,

@@ -6,10 +6,9 @@ With a key of one's own (``is_byok``) the cost is OpenRouter's fee; what the pro
 
 from __future__ import annotations
 
-import math
 from decimal import Decimal
 
-from flask_llm_cost.providers.fields import JSON, mapping
+from flask_llm_cost.providers.fields import JSON, dollars, mapping
 from flask_llm_cost.providers.openai_chat import OpenAIChat
 
 
@@ -19,14 +18,7 @@ class OpenRouterChat(OpenAIChat):
     name = "openrouter"
 
     def cost_in(self, usage: JSON) -> Decimal | None:
-        charged = _usd(usage.get("cost"))
+        charged = dollars(usage.get("cost"))
         if charged is None or usage.get("is_byok") is not True:
             return charged
-        return charged + (_usd(mapping(usage, "cost_details").get("upstream_inference_cost")) or Decimal(0))
-
-
-def _usd(value: object) -> Decimal | None:
-    """An amount as the JSON spelled it: the shortest text of a float is what was sent."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        return None
-    return Decimal(repr(value))
+        return charged + (dollars(mapping(usage, "cost_details").get("upstream_inference_cost")) or Decimal(0))

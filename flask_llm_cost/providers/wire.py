@@ -140,6 +140,10 @@ class WireFormat(ABC):
         """Fold a stream into a body. Events may be missing and broken. Formats without streams keep nothing."""
         return Folded({}, final=False)
 
+    def beside_tokens(self, request: JSON) -> Usage | None:
+        """What a call is billed at most beside the tokens that its format counts; ``None``: nobody can tell."""
+        return NO_USAGE
+
     def said(self, document: JSON) -> Iterable[str]:
         """What the model generated word for word in one event, or in a body that came whole. Summaries of
         reasoning, citations and results of tools are none of it, nor is text that another event has.

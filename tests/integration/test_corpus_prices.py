@@ -18,7 +18,6 @@ CORPUS = Path(__file__).parents[2] / "../shared/corpus/exchanges.jsonl"
 # (provider, model) → why nothing prices it.
 WITHOUT_A_PRICE = {
     ("bedrock", "/opt/ml/model"): "a model that the account imported itself; only its owner knows its cost",
-    ("openai", "dall-e-2"): "retired; neither source lists it, and the answer does not say size or quality",
     ("openai", "moonshotai/kimi-k2"): "a gateway's answer under OpenAI's route: not OpenAI's model to price",
 }
 

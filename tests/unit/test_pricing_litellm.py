@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from flask_llm_cost.pricing.sources.litellm import from_litellm
+from flask_llm_cost.pricing.sources.litellm import RESIDENCES, from_litellm
 
 WANTED = {"theirs": "openai", "gemini": "gemini", "bedrock_converse": "bedrock", "fireworks_ai": "fireworks"}
 
@@ -83,6 +83,24 @@ def test_a_search_whose_price_depends_on_its_size_has_none_here() -> None:
     assert rules(input_cost_per_token=1e-06, search_context_cost_per_query=sizes) == [{"input": "1"}]
 
 
+def test_perplexitys_fee_for_a_request_has_a_rate_for_each_size() -> None:
+    sizes = {"search_context_size_low": Decimal("0.006"), "search_context_size_high": Decimal("0.014")}
+    raw = {
+        "perplexity/sonar-pro": {
+            "litellm_provider": "perplexity",
+            "input_cost_per_token": Decimal("3e-06"),
+            "search_context_cost_per_query": sizes,
+        }
+    }
+    assert from_litellm(raw, {"perplexity": "perplexity"}).entries == {
+        "perplexity/sonar-pro": {
+            "rates": [
+                {"input": "3", "request.low": {"usd": "6", "per": 1000}, "request.high": {"usd": "14", "per": 1000}}
+            ]
+        }
+    }
+
+
 def test_a_zero_is_not_taken_for_a_price() -> None:
     """Covers P-PRC-42: nothing costs 0 because nobody filled its price in."""
     raw = {"m": {"litellm_provider": "theirs", "input_cost_per_token": 0, "output_cost_per_token": Decimal("0.0")}}
@@ -136,7 +154,7 @@ def test_uplifts_multiply_and_hours_of_the_day_have_prices() -> None:
         },
     ) == [
         {"input": "0.3"},
-        {"when": {"geo": "eu"}, "multiplier": "1.1"},
+        {"when": {"geo": list(RESIDENCES)}, "multiplier": "1.1"},
         {
             "when": {
                 "windows": [

@@ -94,6 +94,8 @@ CONVERSED = {"usage": {"inputTokens": 100_000, "outputTokens": 0, "totalTokens":
         (f"api.openai.com/{RESPONSES}", OPENAI_ANSWER, None, "0.25"),
         (f"us.api.openai.com/{RESPONSES}", OPENAI_ANSWER, "us", "0.275"),
         (f"eu.api.openai.com/{RESPONSES}", OPENAI_ANSWER, "eu", "0.275"),
+        (f"ae.api.openai.com/{RESPONSES}", OPENAI_ANSWER, "ae", "0.275"),
+        (f"jp.api.openai.com/{RESPONSES}", OPENAI_ANSWER, "jp", "0.275"),
         # A model from before the surcharge costs the same everywhere.
         (f"eu.api.openai.com/{RESPONSES}", {**OPENAI_ANSWER, "model": "gpt-4o-2024-08-06"}, "eu", "0.25"),
         (f"aiplatform.googleapis.com/{VERTEX}/claude-opus-4-6:rawPredict", claude("claude-opus-4-6"), None, "5"),
@@ -128,7 +130,7 @@ def test_the_region_decides_the_price_where_it_makes_a_difference(
 
 def test_a_region_that_no_rule_knows_is_flagged_where_others_cost_more() -> None:
     """Not silently the list price: what data residency costs there is not in the table."""
-    reading = read(f"ae.api.openai.com/{RESPONSES}", {}, OPENAI_ANSWER)
+    reading = read(f"br.api.openai.com/{RESPONSES}", {}, OPENAI_ANSWER)
     receipt = BUNDLED.price(reading.provider, reading.model, reading.usage, geo=reading.geo, at=NOVEMBER)
     assert (receipt.status, receipt.reason, receipt.total) == ("partial", "unknown_tier", Decimal("0.25"))
 

@@ -57,10 +57,12 @@ _MOST_DECIMALS_AN_HOUR = 4
 _NUMBER = re.compile(r"\d{1,12}(\.\d{1,30})?([eE]-?\d{1,2})?", re.ASCII)
 _MODES = {"batches": "batch"}
 _IMAGE = re.compile(r"(?:(?P<quality>hd|standard|low|medium|high)/)?(?P<size>\d+-x-\d+)/(?P<model>[^/]+)")
-_UPLIFTS = {
-    "regional_processing_uplift_multiplier_eu": {"geo": "eu"},
-    "regional_processing_uplift_multiplier_us": {"geo": "us"},
-    "regional_endpoint_uplift_multiplier": {"geo": "regional"},
+# "Data residency endpoints are charged a 10% uplift for models released on or after March 5, 2026": the map says of
+# two regions for which models that is so (https://developers.openai.com/api/docs/guides/data-residency).
+RESIDENCES = ("us", "eu", "ae", "au", "ca", "gb", "in", "jp", "kr", "sg")
+_UPLIFTS: Mapping[str, str | Sequence[str]] = {
+    "regional_processing_uplift_multiplier_eu": RESIDENCES,
+    "regional_endpoint_uplift_multiplier": "regional",
 }
 # Prices of throughput bought in advance, of an AWS region (its name is not in the model's id), and of Claude
 # sold by Anthropic on AWS.
@@ -159,20 +161,28 @@ def _add_seconds(model: Plain, found: dict[tuple[str | None, int | None], RawRul
 
 
 def _add_search(model: Plain, provider: str, found: dict[tuple[str | None, int | None], RawRule]) -> None:
-    """A price per search, where it is the same for all sizes of context."""
-    by_size = model.get("search_context_cost_per_query")
-    prices = set(by_size.values()) if isinstance(by_size, Mapping) else set()
-    if len(prices) == 1 and (None, None) in found:
-        usd = EXACT.multiply(Decimal(str(prices.pop())), Decimal(1000))
+    """A price per search, where it is the same for all sizes of context; Perplexity's fee for a request of each."""
+    by_size = mapping(model.get("search_context_cost_per_query") or {})
+    if (None, None) not in found:
+        return
+    if len(set(by_size.values())) == 1:
         own = model.get("litellm_provider") == CLAUDE_ON_VERTEX
         meter = "tool.web_search" if own else SEARCH.get(provider, "tool.web_search")
-        found[None, None][meter] = {"usd": decimal_text(usd), "per": 1000}
+        found[None, None][meter] = _a_thousand(next(iter(by_size.values())))
+    elif provider == "perplexity":
+        for size, usd in by_size.items():
+            found[None, None][f"request.{size.removeprefix('search_context_size_')}"] = _a_thousand(usd)
+
+
+def _a_thousand(usd: object) -> Plain:
+    return {"usd": decimal_text(EXACT.multiply(Decimal(str(usd)), Decimal(1000))), "per": 1000}
 
 
 def _uplifts(model: Plain) -> Iterator[RawRule]:
-    for name, when in _UPLIFTS.items():
+    for name, where in _UPLIFTS.items():
         if _is_price(model.get(name)):
-            yield {"when": dict(when), "multiplier": decimal_text(Decimal(str(model[name])))}
+            geo = where if isinstance(where, str) else list(where)
+            yield {"when": {"geo": geo}, "multiplier": decimal_text(Decimal(str(model[name])))}
 
 
 def _off_peak(model: Plain) -> Iterator[RawRule]:

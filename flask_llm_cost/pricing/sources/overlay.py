@@ -188,7 +188,9 @@ class _Comparison:
 
     def _tariff(self, **conditions: object) -> Tariff | None:
         provider, _, model = self.key.partition("/")
-        named = {name: str(value) for name, value in conditions.items() if value is not None}
+        # Of regions with one price any one will do.
+        first = {name: value[0] if isinstance(value, list) else value for name, value in conditions.items()}
+        named = {name: str(value) for name, value in first.items() if value is not None}
         return self.catalogue.tariff(provider, model, at=self.noon, mode=named.get("mode"), geo=named.get("geo"))
 
 
