@@ -2,11 +2,13 @@
 
 The first two report ``usageMetadata``, as generateContent does; what goes in may be text, images, video and
 sound (REST reference, ``EmbedContentResponse``). ``:predict`` counts the tokens of each text under its
-vector; ``metadata.billableCharacterCount`` beside it says the same in characters and is kept for audit only.
+vector; ``metadata.billableCharacterCount`` beside it says the same in characters, which is what the models
+before Gemini Embedding are billed by (Vertex AI, "Pricing"): of those, characters are the usage where they are told.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import ClassVar
 from urllib.parse import unquote
@@ -15,6 +17,8 @@ from flask_llm_cost.providers.fields import JSON, count, mapping, numbers, objec
 from flask_llm_cost.providers.gemini import input_modalities
 from flask_llm_cost.providers.split import Split
 from flask_llm_cost.providers.wire import Answer, Asked, WireFormat
+
+_BY_CHARACTERS = re.compile(r"text-?(?:multilingual-)?embedding-", re.IGNORECASE)
 
 
 class GeminiEmbeddings(WireFormat):
@@ -35,16 +39,20 @@ class GeminiEmbeddings(WireFormat):
             tokens = count(usage, "promptTokenCount", "totalTokenCount")
             split.divide("input", tokens, [], input_modalities(usage))
             return Answer(usage=split.usage, raw_usage=numbers(usage), notes=split.notes)
-        return _counted_per_text(body)
+        return _counted_per_text(body, asked.model or "")
 
 
-def _counted_per_text(body: JSON) -> Answer:
+def _counted_per_text(body: JSON, model: str) -> Answer:
     vectors = [mapping(entry, "embeddings") for entry in objects(body, "predictions")] or objects(body, "embeddings")
     counts = [count(mapping(vector, "statistics"), "token_count", "tokenCount") for vector in vectors]
     known = [tokens for tokens in counts if tokens is not None]
     if not known or len(known) < len(counts):
         return Answer()
     split = Split()
-    split.divide("input", sum(known), [])
+    characters = count(mapping(body, "metadata"), "billableCharacterCount") or 0
+    if characters <= 0 or not _BY_CHARACTERS.match(model):
+        split.divide("input", sum(known), [])
+    else:
+        split.add("character", characters)
     raw = numbers({"tokenCount": sum(known), **mapping(body, "metadata")})
     return Answer(usage=split.usage, raw_usage=raw, notes=split.notes)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import pytest
 
+from flask_llm_cost.pricing import price
 from flask_llm_cost.providers import find_route, read_exchange
 from flask_llm_cost.providers.skim import BIG
 from flask_llm_cost.usage import Reading
@@ -55,14 +57,25 @@ def test_a_long_answer_is_read_from_its_end() -> None:
     assert ask("embedContent", body).usage == {"input": 2048}
 
 
-def test_predict_counts_the_tokens_of_each_text() -> None:
+@pytest.mark.parametrize(
+    ("model", "metadata", "usage", "total"),
+    [
+        ("gemini-embedding-001", {"billableCharacterCount": 37}, {"input": 9}, "0.00000135"),
+        ("text-embedding-005", {"billableCharacterCount": 37}, {"character": 37}, "0.000000925"),
+        ("text-multilingual-embedding-002", {"billableCharacterCount": 37}, {"character": 37}, "0.000000925"),
+        ("text-embedding-005", {}, {"input": 9}, "0.0000009"),
+    ],
+)
+def test_predict_counts_the_tokens_of_each_text_and_what_is_billed_by_the_character_characters(
+    model: str, metadata: dict[str, int], usage: dict[str, int], total: str
+) -> None:
     """Vertex AI, "Text embeddings API": ``predictions[].embeddings.statistics.token_count``."""
     entries = [{"embeddings": {**VECTOR, "statistics": {"truncated": False, "token_count": n}}} for n in (4, 5)]
-    body = {"predictions": entries, "metadata": {"billableCharacterCount": 37}}
-    reading = ask("predict", body, base=VERTEX, model="text-embedding-005")
-    assert (reading.provider, reading.model, reading.operation) == ("vertex", "text-embedding-005", "embeddings")
-    assert reading.usage == {"input": 9}
-    assert reading.raw_usage == {"tokenCount": 9, "billableCharacterCount": 37}
+    reading = ask("predict", {"predictions": entries, "metadata": metadata}, base=VERTEX, model=model)
+    assert (reading.provider, reading.model, reading.operation) == ("vertex", model, "embeddings")
+    assert (reading.usage, reading.raw_usage) == (usage, {"tokenCount": 9, **metadata})
+    receipt = price("vertex", model, reading.usage)
+    assert (receipt.status, receipt.total) == ("complete", Decimal(total))
 
 
 @pytest.mark.parametrize(
