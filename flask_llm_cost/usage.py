@@ -90,7 +90,7 @@ METERS: Mapping[str, Meter] = MappingProxyType(
 )
 
 
-_UNITS: Mapping[str, str] = MappingProxyType({"image": "image", "request": "call"})
+_UNITS: Mapping[str, str] = MappingProxyType({"image": "image", "request": "call", "tool": "call"})
 
 
 def meter(name: str) -> Meter:

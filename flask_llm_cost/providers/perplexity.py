@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 
-from flask_llm_cost.providers.fields import JSON, count, dollars, mapping, text
+from flask_llm_cost.providers.fields import JSON, count, dollars, mapping, objects, text
 from flask_llm_cost.providers.openai_chat import OpenAIChat
 from flask_llm_cost.providers.openai_responses import OpenAIResponses
 from flask_llm_cost.providers.wire import Answer, Asked
@@ -22,6 +22,9 @@ from flask_llm_cost.usage import NO_USAGE, Usage
 # "Default search_context_size is low" (search context size guide); "fast" is the search that others do.
 _SIZE, _KIND = "low", "fast"
 _WORD = re.compile(r"[a-z0-9]{1,16}", re.ASCII)
+_TOOL = re.compile(r"[a-z0-9_]{1,32}", re.ASCII)
+_SEARCHES = frozenset({"search_web", "web_search"})
+_TOOLS: Mapping[str, str] = {"fetch_url": "tool.web_fetch"}
 _RESEARCH = "deep-research"
 _RESEARCHED: Mapping[str, str] = {
     "output.reasoning": "reasoning_tokens",
@@ -61,12 +64,36 @@ class PerplexityChat(OpenAIChat):
 
 
 class PerplexityResponses(OpenAIResponses):
-    """Perplexity's ``/v1/responses``."""
+    """Perplexity's ``/v1/responses``: models of others, and tools billed by the invocation (Agent API, "Pricing").
+
+    What a search costs depends on its kind, which only the request tells, and not where a preset chose it.
+    """
 
     name = "perplexity"
 
+    def asked(self, path: str, request: JSON) -> Asked:
+        asked = super().asked(path, request)
+        kinds = {text(tool, "search_type") for tool in objects(request, "tools")} & {"fast"}
+        kind = ".preset" if text(request, "preset") else ".fast" if kinds else ""
+        return replace(asked, usage={f"tool.web_search{kind}": 1})
+
     def read(self, body: JSON, asked: Asked) -> Answer:
-        return replace(super().read(body, asked), provider_cost=_charged(mapping(body, "usage")))
+        answer, usage = super().read(body, asked), mapping(body, "usage")
+        search = next(iter(asked.usage), "tool.web_search")
+        return replace(answer, usage={**answer.usage, **_invoked(usage, search)}, provider_cost=_charged(usage))
+
+
+def _invoked(usage: JSON, search: str) -> Usage:
+    """How often each tool ran: ``{"search_web": {"invocation": 2}}``."""
+    details = mapping(usage, "tool_calls_details")
+    counted: dict[str, int] = {}
+    for name in details:
+        word = name.lower()
+        meter = _TOOLS.get(word) or (search if word in _SEARCHES else f"tool.{word}")
+        times = count(mapping(details, name), "invocation") or count(details, name) or 0
+        if times > 0 and _TOOL.fullmatch(word):
+            counted[meter] = counted.get(meter, 0) + times
+    return counted
 
 
 def _charged(usage: JSON) -> Decimal | None:

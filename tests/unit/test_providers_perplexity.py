@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -130,12 +131,38 @@ def test_an_unreported_call_costs_its_fee_at_most_and_research_may_cost_anything
     assert found.high == (None if beside is None else {**most, **beside})
 
 
-def test_the_responses_api_tells_its_cost_too() -> None:
+@pytest.mark.parametrize(
+    ("request_", "search", "status", "total"),
+    [
+        ({}, "tool.web_search", "complete", "0.010516"),
+        ({"tools": [{"type": "web_search", "search_type": "fast"}]}, "tool.web_search.fast", "complete", "0.007516"),
+        ({"preset": "fast-search"}, "tool.web_search.preset", "partial", "0.005516"),
+    ],
+)
+def test_the_tools_of_the_responses_api_are_billed_by_the_invocation(
+    request_: dict[str, object], search: str, status: str, total: str
+) -> None:
+    """Of a preset's searches nobody tells the kind: what they cost is not known, the provider's own total is."""
     body = {
         "id": "resp_1",
         "object": "response",
         "model": "perplexity/sonar",
-        "usage": {"input_tokens": 4, "output_tokens": 6, "cost": {"currency": "USD", "total_cost": 0.0025}},
+        "usage": {
+            "input_tokens": 4,
+            "output_tokens": 6,
+            "tool_calls_details": {
+                "search_web": {"invocation": 2},
+                "fetch_url": {"invocation": 1},
+                "people_search": {"invocation": 1},
+                "sandbox": {"invocation": 0},
+                "a b": {"invocation": 1},
+            },
+            "cost": {"currency": "USD", "total_cost": 0.0105},
+        },
     }
-    reading = read(json.dumps(body).encode(), url="https://api.perplexity.ai/v1/responses")
-    assert (reading.usage, reading.provider_cost) == ({"input": 4, "output": 6}, Decimal("0.0025"))
+    url = "https://api.perplexity.ai/v1/responses"
+    reading = read(json.dumps(body).encode(), url=url, request={"model": "perplexity/sonar", **request_})
+    assert reading.usage == {"input": 4, "output": 6, search: 2, "tool.web_fetch": 1, "tool.people_search": 1}
+    assert reading.provider_cost == Decimal("0.0105")
+    receipt = price("perplexity", reading.model, reading.usage, at=datetime(2026, 11, 10, tzinfo=UTC))
+    assert (receipt.status, receipt.total) == (status, Decimal(total))
