@@ -19,6 +19,7 @@ from flask_llm_cost.providers.deepseek import DeepSeekChat
 from flask_llm_cost.providers.gemini import GeminiContent
 from flask_llm_cost.providers.gemini_embeddings import GeminiEmbeddings
 from flask_llm_cost.providers.groq import GroqChat
+from flask_llm_cost.providers.mistral import MistralChat
 from flask_llm_cost.providers.ollama import Ollama
 from flask_llm_cost.providers.openai_audio import OpenAISpeech, OpenAITranscription
 from flask_llm_cost.providers.openai_chat import OpenAIChat
@@ -145,7 +146,7 @@ _SERVICES: Mapping[str, Service] = MappingProxyType(
         "openrouter.ai": _like_openai("openrouter", OpenRouterChat(), MappingProxyType({**_OPENAI, **_ANTHROPIC})),
         "api.deepseek.com": _like_openai("deepseek", DeepSeekChat()),
         "api.groq.com": _like_openai("groq", GroqChat()),
-        "api.mistral.ai": _like_openai("mistral"),
+        "api.mistral.ai": _like_openai("mistral", MistralChat()),
         "api.together.xyz": _TOGETHER,
         "api.together.ai": _TOGETHER,
         "api.fireworks.ai": _like_openai("fireworks"),

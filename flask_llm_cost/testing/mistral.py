@@ -33,7 +33,7 @@ def _identity(turn: Turn, kind: str) -> dict[str, object]:
 
 
 def _usage(turn: Turn) -> dict[str, object]:
-    """Inclusive, like OpenAI's; what was cached is named only where something was."""
+    """Inclusive, like OpenAI's; what was cached and the tier are named only where there is one."""
     usage: dict[str, object] = {
         "prompt_tokens": turn.all_input_tokens,
         "total_tokens": turn.all_input_tokens + turn.output_tokens,
@@ -41,6 +41,8 @@ def _usage(turn: Turn) -> dict[str, object]:
     }
     if turn.answer.cache_read_input_tokens:
         usage["prompt_tokens_details"] = {"cached_tokens": turn.answer.cache_read_input_tokens}
+    if turn.answer.service_tier:
+        usage["service_tier"] = turn.answer.service_tier
     return usage
 
 

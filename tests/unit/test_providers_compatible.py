@@ -123,6 +123,31 @@ def test_groq_streams_tell_usage_unasked() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("inside", "outside", "mode"),
+    [
+        ("priority", None, "priority"),
+        ("standard", None, None),
+        ("priority", "standard", "priority"),
+        (None, "priority", "priority"),
+        (None, None, None),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_mistral_tells_the_tier_within_its_usage(
+    stream: bool, inside: str | None, outside: str | None, mode: str | None
+) -> None:
+    """``UsageInfo.service_tier``: "standard or priority". It counts before one beside the usage."""
+    told = {"service_tier": outside, "usage": usage(5, 2, 7, service_tier=inside)}
+    body: object = {"id": "x", "model": "mistral-small-2603", **told}
+    if stream:
+        chunks = [{"choices": [{"delta": {"content": "x"}}]}, {"choices": [{"finish_reason": "stop"}], **told}]
+        body = "".join(f"data: {json.dumps({'id': 'x', 'model': 'm', **chunk})}\n\n" for chunk in chunks).encode()
+    # What was asked for does not count: "auto" may be served either way.
+    reading = read("https://api.mistral.ai/v1/chat/completions", body, {"service_tier": "auto", "stream": stream})
+    assert (reading.provider, reading.pricing_mode, reading.usage) == ("mistral", mode, {"input": 5, "output": 2})
+
+
 @pytest.mark.parametrize("total", [135, None])
 def test_xai_reasoning_comes_on_top_of_the_completion(total: int | None) -> None:
     """docs.x.ai's own example: 32 + 9 + 94 = 135."""

@@ -151,7 +151,7 @@ def test_what_is_no_call_to_gemini(path: str) -> None:
         ("api.deepseek.com/chat/completions", ("deepseek", "DeepSeekChat", "chat")),
         ("api.deepseek.com/beta/completions", ("deepseek", "DeepSeekChat", "text_completion")),
         ("api.groq.com/openai/v1/chat/completions", ("groq", "GroqChat", "chat")),
-        ("api.mistral.ai/v1/chat/completions", ("mistral", "OpenAIChat", "chat")),
+        ("api.mistral.ai/v1/chat/completions", ("mistral", "MistralChat", "chat")),
         ("api.together.xyz/v1/chat/completions", ("together", "TogetherChat", "chat")),
         ("api.together.ai/v1/chat/completions", ("together", "TogetherChat", "chat")),
         ("api.fireworks.ai/inference/v1/chat/completions", ("fireworks", "OpenAIChat", "chat")),
