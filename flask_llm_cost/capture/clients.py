@@ -10,9 +10,10 @@ import requests
 import wrapt
 
 from flask_llm_cost.capture import http
-from flask_llm_cost.capture.aiohttp import AiohttpSession, SessionRequest
+from flask_llm_cost.capture.aiohttp import SessionRequest
 from flask_llm_cost.capture.botocore import APICall, BotocoreClient, is_bedrock
 from flask_llm_cost.capture.httpx import FAMILIES, Send
+from flask_llm_cost.capture.sessions import Wrapped, is_one, wrap_coming_sessions, wrap_session
 from flask_llm_cost.capture.watch import Watch
 from flask_llm_cost.errors import LLMCostError
 from flask_llm_cost.tagging import TagsArgument
@@ -76,8 +77,8 @@ def wrap(client: object, watch: Watch, tags: TagsArgument = None) -> None:
     if isinstance(client, requests.Session):
         http.mount(client, watch, tags=tags)
         return
-    if _is_one(client, ("aiohttp",), ("ClientSession",)):
-        _wrap_session(client, SessionRequest(watch, provider="", tags=tags))
+    if is_one(client, ("aiohttp",), ("ClientSession",)):
+        wrap_session(client, SessionRequest(watch, provider="", tags=tags))
         return
     found = False
     sends: dict[int, tuple[Any, Send]] = {}
@@ -103,7 +104,7 @@ def _wrap_whole(client: Any, watch: Watch, tags: TagsArgument) -> bool:
     if is_bedrock(client):
         _wrap_api_call(client, APICall(watch, tags=tags))
         return True
-    return _wrap_coming_sessions(client, SessionRequest(watch, provider=provider_of(client), tags=tags))
+    return wrap_coming_sessions(client, SessionRequest(watch, provider=provider_of(client), tags=tags))
 
 
 def _sdk_clients(client: object) -> Iterator[object]:
@@ -146,14 +147,7 @@ def _http_clients(client: object) -> Iterator[Any]:
 
 
 def _is_http_client(candidate: object) -> bool:
-    return _is_one(candidate, FAMILIES, ("Client", "AsyncClient"))
-
-
-def _is_one(candidate: object, packages: tuple[str, ...], names: tuple[str, ...]) -> bool:
-    """Whether an object is of a class of that name from that package, without importing the package."""
-    return any(
-        base.__module__.partition(".")[0] in packages and base.__name__ in names for base in type(candidate).__mro__
-    )
+    return is_one(candidate, FAMILIES, ("Client", "AsyncClient"))
 
 
 def _wrap_send(http_client: Any, send: Send) -> None:
@@ -173,42 +167,13 @@ class _WrappedSend(wrapt.FunctionWrapper[Any, Any]):
         self._self_watching = watching
 
 
-def _wrap_session(session: AiohttpSession, request: SessionRequest) -> None:
-    current = session._request  # noqa: SLF001 - where every verb of a session ends
-    if isinstance(current, _WrappedRequest):
-        if current._self_watching is request:  # noqa: SLF001
-            return
-        current = current.__wrapped__
-    # Past the session's own __setattr__, which warns about every attribute that aiohttp does not know.
-    object.__setattr__(session, "_request", _WrappedRequest(current, request))
-
-
-def _wrap_coming_sessions(client: object, request: SessionRequest) -> bool:
-    """google-genai makes an aiohttp session per event loop when one is first needed, and asks itself for it."""
-    holder: Any = getattr(client, "_api_client", None)
-    current = getattr(holder, "_get_aiohttp_session", None)
-    if current is None:
-        return False
-    if isinstance(current, _WrappedRequest):
-        current = current.__wrapped__
-
-    async def get(inner: Any, _holder: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        session = await inner(*args, **kwargs)
-        if _is_one(session, ("aiohttp",), ("ClientSession",)):
-            _wrap_session(session, request)
-        return session
-
-    holder._get_aiohttp_session = _WrappedRequest(current, get)  # noqa: SLF001
-    return True
-
-
 def _wrap_coming_clients(client: object, send: Send) -> None:
     """pydantic-ai's providers make a new HTTP client when they are used on another event loop."""
     for provider in (client, *(_held(client, holder) for holder in _PROVIDER_HOLDERS)):
         current = getattr(provider, "_http_client_factory", None)
         if provider is None or not callable(current):
             continue
-        if isinstance(current, _WrappedRequest):
+        if isinstance(current, Wrapped):
             current = current.__wrapped__
 
         def make(inner: Any, _holder: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -216,17 +181,11 @@ def _wrap_coming_clients(client: object, send: Send) -> None:
             _wrap_send(http_client, send)
             return http_client
 
-        provider._http_client_factory = _WrappedRequest(current, make)  # noqa: SLF001
+        provider._http_client_factory = Wrapped(current, make)  # noqa: SLF001
 
 
 def _wrap_api_call(client: BotocoreClient, call: APICall) -> None:
     current = client._make_api_call  # noqa: SLF001 - where every method of a client ends
-    if isinstance(current, _WrappedRequest):
+    if isinstance(current, Wrapped):
         current = current.__wrapped__
-    client._make_api_call = _WrappedRequest(current, call)  # noqa: SLF001
-
-
-class _WrappedRequest(wrapt.FunctionWrapper[Any, Any]):
-    def __init__(self, request: Any, watching: Any) -> None:
-        super().__init__(request, watching)
-        self._self_watching = watching
+    client._make_api_call = Wrapped(current, call)  # noqa: SLF001
