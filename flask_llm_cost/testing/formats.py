@@ -13,6 +13,7 @@ from flask_llm_cost.testing.anthropic import MESSAGES
 from flask_llm_cost.testing.bedrock import MODELS
 from flask_llm_cost.testing.cohere import COHERE
 from flask_llm_cost.testing.gemini import GENERATE_CONTENT
+from flask_llm_cost.testing.gemini_embeddings import EMBED_CONTENT
 from flask_llm_cost.testing.groq import GROQ_CHAT
 from flask_llm_cost.testing.mistral import MISTRAL_CHAT, MISTRAL_EMBEDDINGS
 from flask_llm_cost.testing.openai_chat import CHAT_COMPLETIONS
@@ -37,6 +38,7 @@ WIRE_FORMATS: tuple[WireFormat, ...] = (
     anthropic.COUNT_TOKENS,
     GENERATE_CONTENT,
     gemini.COUNT_TOKENS,
+    *EMBED_CONTENT,
     MODELS,
     TRANSCRIPTIONS,
     SPEECH,

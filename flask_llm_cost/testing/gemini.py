@@ -95,19 +95,20 @@ def _array_frames(parts: list[JSONObject]) -> Iterator[bytes]:
 def _stream(turn: Turn) -> Reply:
     if turn.request.query.get("alt") == "sse":
         frames = tuple(f"data: {json.dumps(part, ensure_ascii=False)}\r\n\r\n".encode() for part in _parts(turn))
-        return Reply(200, _headers("text/event-stream"), frames, streamed=True)
+        return Reply(200, headers("text/event-stream"), frames, streamed=True)
     array = tuple(_array_frames(list(_parts(turn))))
-    return Reply(200, _headers("application/json; charset=UTF-8"), array, streamed=True)
+    return Reply(200, headers("application/json; charset=UTF-8"), array, streamed=True)
 
 
 def _write(turn: Turn) -> Reply:
     if turn.request.path.endswith(":streamGenerateContent"):
         return _stream(turn)
     body = _part(turn, turn.text, turn.answer.response_id or new_id("", 22), share=1.0)
-    return Reply(turn.answer.status, _headers("application/json; charset=UTF-8"), (indented(body),))
+    return Reply(turn.answer.status, headers("application/json; charset=UTF-8"), (indented(body),))
 
 
-def _headers(content_type: str) -> dict[str, str]:
+def headers(content_type: str) -> dict[str, str]:
+    """The headers of every answer of Google's."""
     return {
         "content-type": content_type,
         "vary": "Origin, X-Origin, Referer",
@@ -126,7 +127,7 @@ def refuse(request: Received, answer: Answer) -> Reply:
     error = {"error": _error_object(answer)}
     in_array = request.path.endswith(":streamGenerateContent") and request.query.get("alt") != "sse"
     body = b"[" + indented(error).rstrip() + b"\n]\n" if in_array else indented(error)
-    return Reply(answer.status, _headers("application/json; charset=UTF-8") | retry_headers(answer), (body,))
+    return Reply(answer.status, headers("application/json; charset=UTF-8") | retry_headers(answer), (body,))
 
 
 GENERATE_CONTENT = WireFormat(
@@ -136,7 +137,7 @@ GENERATE_CONTENT = WireFormat(
 
 def _count(turn: Turn) -> Reply:
     body = indented({"totalTokens": turn.all_input_tokens})
-    return Reply(turn.answer.status, _headers("application/json; charset=UTF-8"), (body,))
+    return Reply(turn.answer.status, headers("application/json; charset=UTF-8"), (body,))
 
 
 COUNT_TOKENS = WireFormat("gemini", re.compile(r"/(?:.+/)?models/[^/:]+:countTokens$"), _count)

@@ -10,9 +10,10 @@ import httpx2
 from google import genai
 from google.auth.credentials import AnonymousCredentials
 
-from sdk_calls.site import AsyncDetour, Detour, SDKCall, Site, seen
+from sdk_calls.site import EMBEDDED, AsyncDetour, Detour, SDKCall, Site, seen
 
 GEMINI_MODEL = "gemini-2.5-flash"
+_EMBEDDING_MODEL = "gemini-embedding-001"
 _SNAPSHOT = ("gemini", GEMINI_MODEL)
 _ASKED: dict[str, Any] = {"model": GEMINI_MODEL, "contents": "What is the capital of France?"}
 
@@ -133,7 +134,17 @@ def _count_tokens(_site: Site, client: Any) -> Any:
     return seen(client.models.count_tokens(**_ASKED))
 
 
+def _embed(_site: Site, client: Any) -> Any:
+    return seen(client.models.embed_content(model=_EMBEDDING_MODEL, contents=["Paris", "London"]))
+
+
+async def _embed_async(_site: Site, client: Any) -> Any:
+    return seen(await client.models.embed_content(model=_EMBEDDING_MODEL, contents=["Paris", "London"]))
+
+
 _VERTEX = ("vertex", GEMINI_MODEL)
+_EMBEDDED = ("gemini", _EMBEDDING_MODEL, False)
+_VERTEX_EMBEDDED = ("vertex", _EMBEDDING_MODEL, False)
 
 MORE_CALLS = (
     SDKCall("gemini chat", *_SNAPSHOT, False, _sync(_chat)),
@@ -144,4 +155,14 @@ MORE_CALLS = (
     SDKCall("vertex, streamed", *_VERTEX, True, _sync(_stream, _vertex), **_TAKEN),
     SDKCall("vertex, async", *_VERTEX, False, _async(_generate_async, _async_vertex), **_ASYNC),
     SDKCall("vertex, async, streamed", *_VERTEX, True, _async(_async_stream, _async_vertex), **_TAKEN, **_ASYNC),
+    SDKCall("gemini embed_content", *_EMBEDDED, _sync(_embed), tokens=EMBEDDED),
+    SDKCall("gemini embed_content, async", *_EMBEDDED, _async(_embed_async), tokens=EMBEDDED, **_ASYNC),
+    SDKCall("vertex embed_content", *_VERTEX_EMBEDDED, _sync(_embed, _vertex), tokens=EMBEDDED),
+    SDKCall(
+        "vertex embed_content, async",
+        *_VERTEX_EMBEDDED,
+        _async(_embed_async, _async_vertex),
+        tokens=EMBEDDED,
+        **_ASYNC,
+    ),
 )
