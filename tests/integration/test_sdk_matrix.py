@@ -40,12 +40,16 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
 
 
 def parameters() -> Iterator[Any]:
-    """Marked: those of packages that the test extra does not install, openai 2 among them."""
     for scenario in scenarios():
-        optional = isinstance(scenario.call, OptionalCall) or (
-            OPENAI_2 and scenario.call.provider in ("openai", "azure")
-        )
-        yield pytest.param(scenario, id=scenario.name, marks=[pytest.mark.sdks] if optional else [])
+        yield pytest.param(scenario, id=scenario.name, marks=list(marks(scenario)))
+
+
+def marks(scenario: Scenario) -> Iterator[pytest.MarkDecorator]:
+    call = scenario.call
+    if isinstance(call, OptionalCall) or (OPENAI_2 and call.provider in ("openai", "azure")):
+        yield pytest.mark.sdks  # of packages that the test extra does not install, openai 2 among them
+    if isinstance(call, OptionalCall) and call.sdk == "litellm":
+        yield pytest.mark.filterwarnings("default")  # it warns about its own models, and turns that into errors
 
 
 @pytest.mark.parametrize("scenario", list(parameters()))
