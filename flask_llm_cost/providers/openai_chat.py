@@ -7,7 +7,7 @@ its own before ``[DONE]``; some hosts repeat a running usage on every chunk: the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from decimal import Decimal
 from typing import ClassVar
 
@@ -17,7 +17,7 @@ from flask_llm_cost.providers.openai_usage import PLAIN, Dialect, split_usage
 from flask_llm_cost.providers.wire import Answer, Asked, Folded, WireFormat, answered_model
 
 _SAID = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
-_WORTH_DECODING = re.compile(rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|"error"\s*:\s*[{"]')
+_WORTH_DECODING = re.compile(rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|"error"\s*:\s*[{"]|"object"\s*:\s*"error"')
 
 
 class OpenAIChat(WireFormat):
@@ -84,7 +84,19 @@ class OpenAIChat(WireFormat):
             body["service_tier"] = tier
         if usage:
             body["usage"] = usage
-        if chunk.get("error"):
-            body["error"] = chunk["error"]
         choices = objects(chunk, "choices")
-        return any(text(choice, "finish_reason") for choice in choices) or (bool(usage) and not choices)
+        reasons = [text(choice, "finish_reason") for choice in choices]
+        error = self.error_in(chunk, reasons)
+        if error:
+            body["error"] = error
+        return any(reasons) or (bool(usage) and not choices)
+
+    def error_in(self, chunk: JSON, reasons: Collection[str | None]) -> object:
+        """What a chunk says went wrong; nothing if all is well.
+
+        Besides OpenAI's ``error``, vLLM's chunk that is an error itself, and "error" as the reason for the end
+        (Mistral: ``CompletionResponseStreamChoice`` of mistralai 3.7, mistralai/client-python#74).
+        """
+        if chunk.get("error") or text(chunk, "object") == "error":
+            return chunk.get("error") or chunk
+        return {"type": "error"} if "error" in reasons else None

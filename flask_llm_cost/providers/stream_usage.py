@@ -66,7 +66,7 @@ def may_be_asked(route: Route, host: str, port: int | None, setting: bool | Coll
 
 def is_unasked(route: Route, body: bytes) -> bool:
     """Whether this is a stream that reports usage only when asked, and nobody asked."""
-    if not isinstance(route.wire, OpenAIChat):
+    if not isinstance(route.wire, OpenAIChat) or route.provider in _REFUSING:
         return False
     request = route.wire.request(body)
     return request.get("stream") is True and not _says(request.get("stream_options"))

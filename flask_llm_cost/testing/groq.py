@@ -1,7 +1,8 @@
 """Groq: OpenAI's chat completions under ``/openai/v1``.
 
 A stream reports usage under ``x_groq`` on the event that ends the text, asked for or not (recorded traffic of
-api.groq.com), and once more as OpenAI does when the request asks for it.
+api.groq.com), and once more as OpenAI does when the request asks for it. One that fails
+says so under ``x_groq`` (``XGroq.error`` of groq's package).
 """
 
 from __future__ import annotations
@@ -78,6 +79,9 @@ def _events(turn: Turn) -> Iterator[dict[str, object]]:
     yield {**event({"role": "assistant", "content": ""}), **_x_groq(turn)}
     for piece in turn.pieces():
         yield event({"content": piece})
+    if turn.answer.error_type:
+        yield {**opening, "choices": [], "x_groq": {"error": turn.answer.error_message or turn.answer.error_type}}
+        return
     yield {**event({}, turn.answer.finish), **_x_groq(turn, final=True)}
     if turn.answer.usage and asked_for_usage(turn):
         yield {**opening, "choices": [], "usage": _usage(turn)}
@@ -87,7 +91,8 @@ def _write(turn: Turn) -> Reply:
     if turn.request.json.get("stream") is not True:
         return _whole(turn)
     frames = tuple(f"data: {compact(event)}\n\n".encode() for event in _events(turn))
-    return Reply(200, _headers("text/event-stream"), (*frames, DONE), streamed=True)
+    done = () if turn.answer.error_type else (DONE,)
+    return Reply(200, _headers("text/event-stream"), (*frames, *done), streamed=True)
 
 
 GROQ_CHAT = WireFormat("groq", re.compile(r"/(?:.+/)?openai/v1/chat/completions$"), _write, _MODELS)

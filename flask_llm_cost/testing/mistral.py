@@ -1,6 +1,7 @@
 """Mistral: chat completions and embeddings, on OpenAI's paths but for models of its own.
 
-A stream always reports usage, on the event that ends the text (recorded traffic of api.mistral.ai).
+A stream always reports usage, on the event that ends the text (recorded traffic of api.mistral.ai). One that
+fails ends with "error" as its reason (mistralai/client-python#74), without a code.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def _events(turn: Turn) -> Iterator[dict[str, object]]:
     yield event({"role": "assistant", "content": ""})
     for piece in turn.pieces():
         yield event({"content": piece})
-    yield {**event({"content": ""}, turn.answer.finish), **_reported(turn)}
+    finish = "error" if turn.answer.error_type else turn.answer.finish
+    yield {**event({"content": ""}, finish), **_reported(turn)}
 
 
 def _chat(turn: Turn) -> Reply:

@@ -21,6 +21,7 @@ ANSWER = Answer(
     created_at=1_760_000_000,
 )
 _TRUNCATED: frozenset[str | None] = frozenset({"truncated"})
+_NO_CODE: frozenset[str | None] = frozenset({"_OTHER"})
 _PAUSE_S = 1.0
 _TIMEOUT_S = 0.08
 
@@ -74,7 +75,7 @@ class Ending:
 def whole(call: SDKCall) -> tuple[Row, ...]:
     """Everything arrived: the usage as the provider reports it."""
     source = "stream_final" if call.stream else "response"
-    return (Row("ok", source, call.tokens, "complete" if call.priced else "unknown"),) if call.recorded else ()
+    return (Row("ok", source, call.tokens, "complete"),) if call.recorded else ()
 
 
 def _attempt(status: str, *, at_all: bool = True, errors: frozenset[str | None] = NO_ERROR) -> Rows:
@@ -103,6 +104,14 @@ def _finish_seen(call: SDKCall) -> tuple[Row, ...]:
 
 def _says_done(call: SDKCall) -> bool:
     return call.provider in ("openai", "azure") and "responses" not in call.name
+
+
+def _error_event(call: SDKCall) -> tuple[Row, ...]:
+    """Mistral and Cohere say that it failed where they say how it ended: beside the usage."""
+    if call.provider in ("mistral", "cohere"):
+        return (Row("error", "stream_final", call.tokens, "complete", _NO_CODE),)
+    code = "modelStreamErrorException" if call.provider == "bedrock" else "server_error"
+    return _attempt("error", errors=frozenset({code}))(call)
 
 
 def _not_json(call: SDKCall) -> tuple[Row, ...]:
@@ -172,10 +181,6 @@ def _asks_again(call: SDKCall) -> bool:
     return call.patient and call.name != "bedrock converse, streamed"
 
 
-def _streams_errors(call: SDKCall) -> bool:
-    return call.stream and call.provider not in ("mistral", "groq", "cohere")
-
-
 _SLOW = replace(ANSWER, delay_s=_PAUSE_S)
 _LATE = replace(ANSWER, first_delay_s=_PAUSE_S)
 _PAGE = replace(ANSWER, body=b"<html>Busy</html>", headers={"content-type": "text/html"})
@@ -224,7 +229,7 @@ ENDINGS = (
     Ending(
         "error event",
         (replace(ANSWER, error_type="server_error"),),
-        _attempt("error", errors=ANY_ERROR),
-        _streams_errors,
+        _error_event,
+        _streams,
     ),
 )

@@ -223,7 +223,6 @@ class SDKCall:
         lazy: its stream asks the server when its first event is read.
         whole_only: it does not take compressed answers.
         wraps: its client goes through ``site.wrap``.
-        priced: the price list has what it is billed by.
         thorough: it runs through every ending; any other is read to its end and no more.
     """
 
@@ -241,7 +240,6 @@ class SDKCall:
     lazy: bool = False
     whole_only: bool = False
     wraps: bool = True
-    priced: bool = True
     thorough: bool = True
 
     @property

@@ -148,6 +148,34 @@ def test_mistral_tells_the_tier_within_its_usage(
     assert (reading.provider, reading.pricing_mode, reading.usage) == ("mistral", mode, {"input": 5, "output": 2})
 
 
+@pytest.mark.parametrize(
+    ("host", "last", "code"),
+    [
+        ("api.mistral.ai", {"choices": [{"delta": {}, "finish_reason": "error"}]}, "_OTHER"),
+        ("api.groq.com", {"choices": [], "x_groq": {"error": "over_capacity"}}, "over_capacity"),
+        ("api.groq.com", {"choices": [], "x_groq": {"error": "The model is over capacity."}}, "_OTHER"),
+        ("api.groq.com", {"error": {"message": "No.", "code": "over_capacity"}}, "over_capacity"),
+        ("llm.internal", {"object": "error", "message": "No.", "type": "InternalServerError", "code": 500}, None),
+        ("api.openai.com", {"error": {"message": "No.", "code": "server_error"}}, "server_error"),
+    ],
+)
+def test_a_stream_that_fails_says_so_in_its_hosts_own_way(host: str, last: dict[str, object], code: str | None) -> None:
+    """The code is kept, and no sentence."""
+    chunks = [{"id": "x", "model": "m", "choices": [{"delta": {"content": "x"}}]}] * 3
+    body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in [*chunks, last]).encode()
+    reading = read(f"https://{host}/v1/chat/completions", body, {"stream": True}, llm_internal="gateway")
+    told = (reading.status, reading.error_type, reading.usage, reading.usage_source)
+    assert told == ("error", code or "InternalServerError", {}, "unknown")
+
+
+def test_usage_beside_a_failure_counts() -> None:
+    last = {"choices": [{"delta": {}, "finish_reason": "error"}], "usage": usage(5, 2, 7)}
+    body = f"data: {json.dumps({'id': 'x', 'model': 'm', 'choices': []})}\n\ndata: {json.dumps(last)}\n\n".encode()
+    reading = read("https://api.mistral.ai/v1/chat/completions", body, {"stream": True})
+    told = (reading.status, reading.error_type, reading.usage, reading.usage_source)
+    assert told == ("error", "_OTHER", {"input": 5, "output": 2}, "stream_final")
+
+
 @pytest.mark.parametrize("total", [135, None])
 def test_xai_reasoning_comes_on_top_of_the_completion(total: int | None) -> None:
     """docs.x.ai's own example: 32 + 9 + 94 = 135."""

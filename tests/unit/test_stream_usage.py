@@ -137,6 +137,14 @@ def test_a_stream_that_nobody_asked_is_told_apart() -> None:
     assert not is_unasked(other, b'{"stream": true}')
 
 
+@pytest.mark.parametrize("host", ["api.mistral.ai", "api.groq.com"])
+def test_one_that_reports_unasked_and_refuses_to_be_asked_is_not_told_apart(host: str) -> None:
+    """Its stream broke: the advice to ask would be wrong, and stop start-up."""
+    route = find_route("POST", host, None, "/openai/v1/chat/completions")
+    assert route is not None
+    assert not is_unasked(route, b'{"stream": true}')
+
+
 def stream(*, with_usage: bool, end: str, tricky: str) -> bytes:
     """A chat stream as OpenAI sends it, asked for its usage or not."""
     null = ',"usage":null' if with_usage else ""
