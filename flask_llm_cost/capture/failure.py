@@ -45,6 +45,9 @@ _NEVER_SENT = frozenset(
 # The connection was there, whatever another library makes of it: urllib3 calls it the proxy's failure, and aiohttp's
 # adapters for httpx a failure to connect.
 _WAS_SENT = frozenset({"RemoteDisconnected", "ServerDisconnectedError"})
+# So too where it is one of these that they call so.
+_BROKE = frozenset({"ConnectionResetError", "BrokenPipeError", "ClientOSError"})
+_CALLED_SO = frozenset({"ProxyError", "ConnectTimeout"})
 _PERHAPS_ANSWERED = frozenset(
     {
         "ReadTimeout",
@@ -77,7 +80,8 @@ def may_be_charged(error: BaseException) -> bool:
     names = {kind.__name__ for each in _causes(error) for kind in type(each).__mro__}
     if not names.isdisjoint(_WAS_SENT):
         return True
-    return names.isdisjoint(_NEVER_SENT) and not names.isdisjoint(_PERHAPS_ANSWERED)
+    never_sent = _NEVER_SENT if names.isdisjoint(_BROKE) else _NEVER_SENT - _CALLED_SO
+    return names.isdisjoint(never_sent) and not names.isdisjoint(_PERHAPS_ANSWERED)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from flask_llm_cost.capture.failure import may_be_charged
 from flask_llm_cost.providers import find_route, read, unanswered
 from flask_llm_cost.providers.estimate import Delivered, bounds
 from flask_llm_cost.providers.hosts import Route
@@ -255,28 +254,3 @@ def test_no_answer_at_all_is_anything_from_nothing_to_all_that_was_allowed() -> 
 def test_what_is_not_billed_by_tokens_has_no_bounds() -> None:
     url = "https://api.openai.com/v1/images/generations"
     assert answer(url, {"model": "dall-e-3", "prompt": "a cat"}).bounds is None
-
-
-def named(name: str, *bases: type[BaseException], cause: BaseException | None = None) -> BaseException:
-    error = type(name, bases or (Exception,), {})("x")
-    error.__cause__ = cause
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "charged"),
-    [
-        (named("ReadTimeout"), True),
-        (named("RemoteProtocolError"), True),
-        (named("ServerDisconnectedError"), True),
-        (TimeoutError(), True),
-        (KeyboardInterrupt(), True),
-        (ConnectionError(named("ProtocolError")), True),
-        (ConnectionError(named("MaxRetryError", cause=named("NewConnectionError"))), False),
-        (named("ConnectTimeout", TimeoutError), False),
-        (named("ConnectError", cause=ConnectionRefusedError()), False),
-        (ValueError("a bug"), False),
-    ],
-)
-def test_only_what_may_have_reached_the_provider_may_be_charged(error: BaseException, charged: bool) -> None:
-    assert may_be_charged(error) is charged
