@@ -79,7 +79,7 @@ def _wrap_authorized(authorized: Any, request: SessionRequest) -> None:
 
 
 def _session_of(authorized: Any) -> AiohttpSession | None:
-    transport = getattr(authorized, "_auth_request", None)
+    transport: Any = getattr(authorized, "_auth_request", None)
     if not hasattr(transport, "_session") or getattr(transport, "_closed", True):
         return None
     if transport._session is None:  # noqa: SLF001

@@ -28,10 +28,10 @@ class ProviderServer:
     """The providers on a local port, for tests and demos. No request leaves the machine.
 
     Speaks OpenAI chat completions, responses, embeddings, audio and images, Anthropic messages, Gemini
-    generateContent and streamGenerateContent, Cohere chat, embed and rerank (version 2), Groq and Mistral chat
-    completions and Mistral embeddings (for models of theirs), as JSON and as streams, with usage, headers, ids
-    and errors as the providers send them. An answer that brings its own body is given on every path. Responses
-    can be fetched again, made in the background and called off. Told nothing, the server gives plausible
+    generateContent, streamGenerateContent and embeddings, Cohere chat, embed and rerank (version 2), Groq and
+    Mistral chat completions and Mistral embeddings (for models of theirs), as JSON and as streams, with usage,
+    headers, ids and errors as the providers send them. An answer that brings its own body is given on every path.
+    Responses can be fetched again, made in the background and called off. Told nothing, the server gives plausible
     answers that follow from the request alone::
 
         with ProviderServer() as server:
