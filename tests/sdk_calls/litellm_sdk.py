@@ -24,6 +24,8 @@ _EMBEDDING = "openai/text-embedding-3-small"
 
 
 def options(site: Site, model: str) -> dict[str, Any]:
+    # It keeps its HTTP clients, and with them the proxies that there were when they were made: another test's.
+    litellm.in_memory_llm_clients_cache.flush_cache()
     url = site.url if model == _ANTHROPIC else f"{site.url}/v1"
     return {"model": model, "api_base": url, "api_key": "test", "num_retries": 0, "max_retries": 0}
 
