@@ -23,7 +23,7 @@ ANSWER = Answer(
 _TRUNCATED: frozenset[str | None] = frozenset({"truncated"})
 _NO_CODE: frozenset[str | None] = frozenset({"_OTHER"})
 _PAUSE_S = 1.0
-_TIMEOUT_S = 0.08
+_TIMEOUT_S = 0.2
 
 NO_ERROR: frozenset[str | None] = frozenset({None})
 ANY_ERROR: frozenset[str | None] = frozenset()
