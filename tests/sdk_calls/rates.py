@@ -9,12 +9,13 @@ from sdk_calls.site import SDKCall, Tokens
 # Fresh input, cached input and output in USD per million tokens.
 _GPT_4O_MINI = (Decimal("0.15"), Decimal("0.075"), Decimal("0.60"))
 _HAIKU = (Decimal(1), Decimal("0.10"), Decimal(5))
+_HAIKU_IN_A_REGION = (Decimal("1.10"), Decimal("0.11"), Decimal("5.50"))
 RATES = {
     "gpt-4o-mini-2024-07-18": _GPT_4O_MINI,
     "claude-haiku-4-5-20251001": _HAIKU,
-    "claude-haiku-4-5@20251001": _HAIKU,
-    # In one region: a tenth more than "global".
-    "anthropic.claude-haiku-4-5-20251001-v1:0": (Decimal("1.10"), Decimal("0.11"), Decimal("5.50")),
+    # On Vertex AI and Bedrock in one region: a tenth more than "global".
+    "claude-haiku-4-5@20251001": _HAIKU_IN_A_REGION,
+    "anthropic.claude-haiku-4-5-20251001-v1:0": _HAIKU_IN_A_REGION,
     "gemini-2.5-flash": (Decimal("0.30"), Decimal("0.03"), Decimal("2.50")),
     "gemini-embedding-001": (Decimal("0.15"), Decimal(0), Decimal(0)),
     "text-embedding-3-small": (Decimal("0.02"), Decimal(0), Decimal(0)),
