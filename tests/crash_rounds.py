@@ -13,13 +13,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import URL, create_engine, make_url, text
 
+from crash.account import Account
 from crash.cluster import private_cluster
 from crash.rounds import Outcome, killed
 
@@ -32,12 +33,12 @@ def run(where: str, rounds: int, folder: Path) -> tuple[Outcome, int]:
 
     def tell(number: int) -> None:
         if sys.stderr.isatty():
-            print(f"\r{where}: {number} of {rounds}", end="", file=sys.stderr)
+            sys.stderr.write(f"\r{where}: {number} of {rounds}")
 
     if where == "outages":
         with private_cluster() as cluster:
-            meanwhile = cluster.failing(up=2, down=1)
-            return killed(cluster.url, folder, rounds, meanwhile, tell=tell), cluster.stops
+            meanwhile = cluster.failing(up=1, down=0.5)
+            return killed(cluster.url, folder, rounds, meanwhile, tell=tell), cluster.failures
     if where == "postgres":
         with fresh_database() as url:
             return killed(url, folder, rounds, tell=tell), 0
@@ -63,21 +64,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=200, help="how often all are killed; 4 kills each")
     parser.add_argument("--database", choices=WHERE, action="append", help="only there; may be repeated")
     chosen = parser.parse_args()
-    table, failed = Table(title=f"{chosen.rounds} rounds"), False
-    for column in ("", "seconds", "kill -9", "stops"):
-        table.add_column(column)
-    columns_known = False
+    names = [field.name.replace("_", " ") for field in fields(Account)]
+    table, failed = Table("", "seconds", "kill -9", "stops", *names, title=f"{chosen.rounds} rounds"), False
     for where in chosen.database or WHERE:
         begun = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             outcome, stops = run(where, chosen.rounds, Path(folder))
-        counts = asdict(outcome.account)
-        if not columns_known:
-            for name in counts:
-                table.add_column(name.replace("_", " "))
-            columns_known = True
-        seconds = f"{time.monotonic() - begun:.0f}"
-        table.add_row(where, seconds, *(f"{each:,}" for each in (outcome.kills, stops, *counts.values())))
+        counts = (time.monotonic() - begun, outcome.kills, stops, *asdict(outcome.account).values())
+        table.add_row(where, *(f"{count:,.0f}" for count in counts))
         failed |= bool(outcome.account.faults) or "locked" in outcome.log
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     return int(failed)

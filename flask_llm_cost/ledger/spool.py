@@ -14,6 +14,8 @@ import logging
 import os
 import secrets
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,9 @@ from flask_llm_cost.ledger.segment import MAGIC, SUFFIX, Batch, Segment, adopt, 
 
 SEGMENTS = 16
 """How many segments share the bytes that may wait."""
+
+_UNNAMED = ".new"
+_UNNAMED_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +144,7 @@ class Spool:
     def adopt(self) -> int:
         """Take over the segments of dead processes. Returns how many."""
         held = self._held
+        self._clear_unnamed()
         ours = {segment.path for segment in self._shippable(held)}
         found = [
             segment
@@ -230,7 +236,7 @@ class Spool:
         held.started += 1
         name = f"{self._identity}-{held.pid}-{held.token}-{held.started:06d}"
         path = self._directory / (name + SUFFIX)
-        hidden = self._directory / (name + ".new")
+        hidden = self._directory / (name + _UNNAMED)
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
@@ -249,6 +255,14 @@ class Spool:
     def _shippable(self, held: _Held) -> tuple[Segment, ...]:
         """What this process has the lock of for as long as it takes."""
         return tuple(held.adopted) if self.hands_over else (*held.adopted, *held.own)
+
+    def _clear_unnamed(self) -> None:
+        """Remove what was killed before it had its name: nothing can have been appended to it."""
+        for path in self._directory.glob(f"{self._identity}-*{_UNNAMED}"):
+            # It may be gone already. One that is being made gets its name well within a minute.
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > _UNNAMED_SECONDS:
+                    path.unlink()
 
     def _files(self) -> list[Path]:
         return sorted(self._directory.glob(f"{self._identity}-*{SUFFIX}"))

@@ -10,11 +10,12 @@ from uuid import UUID
 
 from sqlalchemy import URL, func, select
 
+from crash.events import event_of
 from flask_llm_cost.ledger import Ledger
 from flask_llm_cost.ledger.ledger import SPOOL_FOLDER
 from flask_llm_cost.ledger.models import Call, DeadLetter
+from flask_llm_cost.ledger.segment import SUFFIX
 from flask_llm_cost.settings import Settings
-from crash.events import event_of
 
 _COMPARED = ("event_id", "tracked_at", "provider", "model", "status", "stream", "input_tokens", "output_tokens",
              "total_tokens", "input_cost", "total_cost", "cost_status", "latency_ms", "tags")  # fmt: skip
@@ -69,7 +70,7 @@ def account(url: URL, folder: Path, acknowledged: Iterable[UUID]) -> Account:
         harmed=sum(row._asdict() != _recorded(row.event_id) for row in rows),
         rollup_differences=ledger.upkeep.verify_rollups().differences,
         dead_letters=letters,
-        left=len(list(folder.glob(f"{SPOOL_FOLDER}/*"))),
+        left=len(list(folder.glob(f"{SPOOL_FOLDER}/*{SUFFIX}"))),
     )
     ledger.shutdown()
     return counted

@@ -28,7 +28,8 @@ class Cluster:
 
     folder: Path
     port: int
-    stops: int = 0
+    failures: int = 0
+    """How often it was stopped by ``failing``."""
 
     @property
     def url(self) -> URL:
@@ -42,22 +43,23 @@ class Cluster:
     def stop(self) -> None:
         """As if its machine were switched off: clients are cut off, the next start recovers."""
         _run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "-w", "stop")
-        self.stops += 1
 
     @contextmanager
     def failing(self, up: float, down: float) -> Iterator[None]:
         """Meanwhile, stop and start again and again, at random intervals of up to ``up`` and ``down`` seconds."""
         enough = Event()
-        failures: list[Exception] = []
+        errors: list[Exception] = []
 
         def fail() -> None:
             try:
-                while not enough.wait(random.uniform(0, up)):
+                while not enough.is_set():
+                    enough.wait(random.uniform(0, up))
                     self.stop()
+                    self.failures += 1
                     time.sleep(random.uniform(0, down))
                     self.start()
             except Exception as error:
-                failures.append(error)
+                errors.append(error)
 
         thread = Thread(target=fail)
         thread.start()
@@ -66,8 +68,8 @@ class Cluster:
         finally:
             enough.set()
             thread.join()
-        if failures:
-            raise failures[0]
+        if errors:
+            raise errors[0]
 
 
 @contextmanager
@@ -80,20 +82,27 @@ def private_cluster() -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="llm_cost_pg_"))
     cluster = Cluster(folder, _free_port())
     try:
-        if os.geteuid() == 0:
-            shutil.chown(folder, "postgres")
-        data = str(folder / "data")
-        _run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "--no-instructions")
-        settings = f"port = {cluster.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{folder}'\n"
-        with (folder / "data/postgresql.auto.conf").open("a") as file:
-            file.write(settings)
+        _initialise(cluster)
         cluster.start()
-        yield cluster
-        _run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-    except LookupError as error:
-        raise NoPostgreSQL("there is no user 'postgres' to run it as") from error
+        try:
+            yield cluster
+        finally:
+            cluster.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _initialise(cluster: Cluster) -> None:
+    folder, data = cluster.folder, cluster.folder / "data"
+    if os.geteuid() == 0:
+        try:
+            shutil.chown(folder, "postgres")
+        except LookupError as error:
+            raise NoPostgreSQL("there is no user 'postgres' to run it as") from error
+    _run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync", "--no-instructions")
+    settings = f"port = {cluster.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{folder}'\n"
+    with (data / "postgresql.auto.conf").open("a") as file:
+        file.write(settings)
 
 
 def _run(program: str, *args: str) -> None:

@@ -34,6 +34,7 @@ def killed(
     folder: Path,
     rounds: int,
     meanwhile: AbstractContextManager[None] | None = None,
+    drain: Callable[[URL, Path], None] = ingest_until_empty,
     tell: Callable[[int], None] = lambda number: None,
 ) -> Outcome:
     """Kill recorders and a shipper, each at a random moment, ``rounds`` times; ship what they left, and count.
@@ -43,6 +44,7 @@ def killed(
 
     Args:
         meanwhile: what is done to the database until the last is dead.
+        drain: ships what was left.
         tell: is called with the number of rounds after each.
     """
     _make_tables(url, folder)
@@ -55,7 +57,7 @@ def killed(
             fleet.wait_for_more()
             fleet.kill_all(within=0.5)
             tell(number + 1)
-    ingest_until_empty(url, folder)
+    drain(url, folder)
     return _outcome(fleet)
 
 
@@ -67,6 +69,13 @@ def crowded(url: URL, folder: Path, processes: int, threads: int, each: int, dur
             fleet.start(record_and_leave, threads, each, durability)
         fleet.join_all()
     return _outcome(fleet)
+
+
+def survive(url: URL, folder: Path) -> None:
+    """Ship what was left as any process of an app does that is still there."""
+    ledger = Ledger.open(url=url, settings=Settings(durability="spool"), spool_dir=folder)
+    assert ledger.flush(timeout=60, everyone=True), ledger.last_error
+    assert ledger.shutdown()
 
 
 def _outcome(fleet: Fleet) -> Outcome:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from crash.events import event_of
 from flask_llm_cost.ledger import Ledger
 from flask_llm_cost.ledger.identity import uuid7
 from flask_llm_cost.settings import Durability, Settings
-from crash.events import event_of
 
 LOG = "workers.log"
 

@@ -228,6 +228,18 @@ def test_an_empty_file_of_a_dead_process_goes(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_a_file_killed_before_it_had_its_name_is_removed(folder: Path) -> None:
+    """Not those that may be about to get it, nor those of other ledgers."""
+    folder.mkdir()
+    old, young, foreign = (folder / f"{name}-1-abcd-000001.new" for name in ("x-7", "x-8", "y-9"))
+    for path in (old, young, foreign):
+        path.write_bytes(MAGIC)
+    for path in (old, foreign):
+        os.utime(path, (0, 0))
+    assert Spool(folder, "x", 1 << 20).adopt() == 0
+    assert sorted(folder.iterdir()) == [young, foreign]
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
