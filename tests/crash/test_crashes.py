@@ -12,7 +12,7 @@ from sqlalchemy.orm import make_transient
 
 from crash.account import account
 from crash.cluster import NoPostgreSQL, private_cluster
-from crash.rounds import Outcome, crowded, killed, survive
+from crash.rounds import THREADS, Outcome, crowded, killed, survive
 from flask_llm_cost.ledger import Ledger
 from flask_llm_cost.ledger.models import Call
 from flask_llm_cost.settings import Durability, Settings
@@ -23,6 +23,8 @@ pytestmark = pytest.mark.crash
 def assert_kept(outcome: Outcome) -> None:
     assert outcome.account.faults == {}, outcome
     assert outcome.account.acknowledged > 0
+    # What a thread was at when it was killed, and no more.
+    assert outcome.account.untold <= outcome.kills * THREADS
     assert "locked" not in outcome.log
 
 
