@@ -66,6 +66,18 @@ class Dialect(ABC):
     def insert_calls(self, connection: Connection, rows: Sequence[Row]) -> dict[str, int]:
         """Insert the calls that are not there yet. Returns their event id (hexadecimal) → id."""
 
+    def load_calls(self, connection: Connection, rows: Sequence[Row]) -> dict[str, int]:
+        """``insert_calls`` for thousands of calls, none of which is there. Empty where ``keeps_tag_tables`` is not."""
+        return self.insert_calls(connection, rows)
+
+    def drop_indexes(self, connection: Connection, name: str) -> list[str]:
+        """Drop the indexes of a table that are slow to keep while it is filled. Returns what makes them again."""
+        return []
+
+    def settle(self, engine: Engine) -> None:
+        """After a bulk load: do now what the server would do by itself some time later."""
+        return
+
     @abstractmethod
     def rewrite_calls(self, connection: Connection, columns: Sequence[str], rows: Sequence[Values]) -> None:
         """Overwrite columns of calls. ``columns`` begin with ``id``, which says the call of each row."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Insert, Table, func, literal_column, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Insert, Table, func, literal_column, select, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import InterfaceError
 
@@ -21,6 +21,14 @@ class SQLite(RowByRow):
         self.insert(connection, calls.name, tuple(rows[0]), [tuple(row.values()) for row in rows])
         found = connection.execute(select(calls.c.event_id, calls.c.id).where(calls.c.id > before))
         return {call[0]: call[1] for call in found}
+
+    def drop_indexes(self, connection: Connection, name: str) -> list[str]:
+        # Those of constraints have no text of their own, and stay.
+        held = text("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = :table AND sql IS NOT NULL")
+        indexes = connection.execute(held, {"table": name}).all()
+        for index, _ in indexes:
+            connection.exec_driver_sql(f"DROP INDEX {index}")
+        return [definition for _, definition in indexes]
 
     def add_tags(self, connection: Connection, columns: Sequence[str], rows: Sequence[Values]) -> list[Values]:
         table = self.table("llm_cost_tag_daily")
