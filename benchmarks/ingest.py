@@ -19,8 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -254,18 +253,27 @@ def measure(servers: dict[str, str], count: int, seconds: float) -> list[Figures
                 note(ours(name, url, mode, sparse if mode == "sync" else whole))
         with fresh(server) as url:
             note(bare(name, url, sparse))
-    if find_spec("opentelemetry"):
+    if _is_installed("opentelemetry-sdk"):
         note(queue_of_opentelemetry(whole))
     else:
         print("OpenTelemetry's SDK is not installed: its queue is left out.")
     return found
 
 
+def _is_installed(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=20_000, help="of each saturated run; a tenth of it for sync")
     parser.add_argument("--seconds", type=float, default=20, help="of each paced run")
-    parser.add_argument("--postgres", help="a server in which databases may be made and dropped: postgresql+psycopg://…")
+    parser.add_argument(
+        "--postgres", help="a server in which databases may be made and dropped: postgresql+psycopg://…"
+    )
     parser.add_argument("--mariadb", help="the same: mysql+pymysql://…")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     given = parser.parse_args()

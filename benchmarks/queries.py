@@ -25,12 +25,13 @@ from sqlalchemy.orm import Session
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
+from fill_ledger import fill  # noqa: E402
+from traffic import Traffic  # noqa: E402
+
 from dashboard_queries import Query, queries, sample  # noqa: E402
 from databases import fresh, percentile  # noqa: E402
-from fill_ledger import fill  # noqa: E402
 from flask_llm_cost.ledger.engine import Engines  # noqa: E402
 from flask_llm_cost.ledger.models import Call  # noqa: E402
-from traffic import Traffic  # noqa: E402
 
 CALLS = "llm_cost_calls"
 Statements = dict[str, Any]
@@ -129,7 +130,9 @@ def show(line: Measured) -> None:
 def growth(lines: list[Measured]) -> None:
     """A row per query, a column per ledger: p50."""
     ledgers = list(dict.fromkeys((line.database, line.calls) for line in lines))
-    held: Mapping[tuple[str, str, int], float] = {(each.query, each.database, each.calls): each.p50_ms for each in lines}
+    held: Mapping[tuple[str, str, int], float] = {
+        (each.query, each.database, each.calls): each.p50_ms for each in lines
+    }
     print(f"\n{'p50, ms':<40}" + "".join(f"{database} {calls:,}".rjust(24) for database, calls in ledgers))
     for title in dict.fromkeys(line.query for line in lines):
         print(f"{title:<40}" + "".join(f"{held[title, *ledger]:>24.1f}" for ledger in ledgers))
@@ -141,7 +144,9 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=400)
     parser.add_argument("--runs", type=int, default=20, help="of each query")
     parser.add_argument("--only", default="", help="queries with this in their name")
-    parser.add_argument("--postgres", help="a server in which databases may be made and dropped: postgresql+psycopg://…")
+    parser.add_argument(
+        "--postgres", help="a server in which databases may be made and dropped: postgresql+psycopg://…"
+    )
     parser.add_argument("--database", action="append", default=[], help="a ledger filled already; then none is filled")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     given = parser.parse_args()

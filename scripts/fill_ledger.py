@@ -1,8 +1,8 @@
 """Fill an empty ledger with made-up calls: python scripts/fill_ledger.py --database URL --calls 10000000
 
-The calls are those of a busy app (``traffic.py``), the same for the same options; calls, tags and rollups are as if each
-had been recorded. The tables are made where they are missing. Nobody else may write meanwhile. A ledger with calls is
-refused; so is one of a run that was ended before its time: drop it first.
+The calls are those of a busy app (``traffic.py``), the same for the same options; calls, tags and rollups are as if
+each had been recorded. The tables are made where they are missing. Nobody else may write meanwhile. A ledger with
+calls is refused; so is that of a run which was ended before its time: drop it first.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from sqlalchemy import make_url
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
+from traffic import Traffic  # noqa: E402
+
 from flask_llm_cost.errors import StorageError  # noqa: E402
 from flask_llm_cost.ledger.bulk import BulkLoad  # noqa: E402
 from flask_llm_cost.ledger.engine import Engines  # noqa: E402
 from flask_llm_cost.ledger.schema import Schema  # noqa: E402
 from flask_llm_cost.ledger.writer import Writer  # noqa: E402
 from flask_llm_cost.settings import Settings  # noqa: E402
-from traffic import Traffic  # noqa: E402
 
 
 def fill(engines: Engines, traffic: Traffic, settings: Settings | None = None) -> int:

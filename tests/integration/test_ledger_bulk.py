@@ -6,6 +6,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -113,6 +114,27 @@ def test_a_bulk_load_leaves_what_write_batch_leaves(database_url: URL) -> None:
         with pytest.raises(StorageError, match="only an empty ledger can be loaded in bulk"):
             BulkLoad(engines, writer).load(entries)
         assert _everything(engines) == expected
+    finally:
+        engines.dispose()
+
+
+def test_a_load_that_fails_leaves_the_indexes_there(database_url: URL) -> None:
+    """What was loaded before stays whole, rollups included; the error is the caller's."""
+
+    def some_then_none() -> Iterator[Entry]:
+        yield from _entries()[:100]
+        raise RuntimeError("no more")
+
+    engines = Engines.create(database_url)
+    try:
+        Schema(engines).upgrade()
+        indexes = _indexes(engines)
+        writer = Writer(engines, SETTINGS)
+        with pytest.raises(RuntimeError, match="no more"):
+            BulkLoad(engines, writer, at_once=80).load(some_then_none())
+        assert _indexes(engines) == indexes
+        assert len(_everything(engines)["llm_cost_calls"]) == 80
+        assert Rollups(engines, writer, SETTINGS).verify(None, None).rows == {}
     finally:
         engines.dispose()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from sqlalchemy import (
@@ -72,7 +72,7 @@ class PostgreSQL(Dialect):
             return self.insert_calls(connection, rows)
         columns = ", ".join(rows[0])
         connection.exec_driver_sql("SET LOCAL timezone = 'UTC'")
-        with cursor, cursor.copy(f"COPY llm_cost_calls ({columns}) FROM STDIN") as copy:
+        with closing(cursor), cursor.copy(f"COPY llm_cost_calls ({columns}) FROM STDIN") as copy:
             for start in range(0, len(rows), _LINES_AT_ONCE):
                 copy.write("".join(_copy_line(row) for row in rows[start : start + _LINES_AT_ONCE]))
         return {}

@@ -24,7 +24,9 @@ class SQLite(RowByRow):
 
     def drop_indexes(self, connection: Connection, name: str) -> list[str]:
         # Those of constraints have no text of their own, and stay.
-        held = text("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = :table AND sql IS NOT NULL")
+        held = text(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = :table AND sql IS NOT NULL"
+        )
         indexes = connection.execute(held, {"table": name}).all()
         for index, _ in indexes:
             connection.exec_driver_sql(f"DROP INDEX {index}")
