@@ -8,13 +8,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Select, case, func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from flask_llm_cost.ledger.models import Call
 from flask_llm_cost.queries.conditions import ESTIMATED, UNPRICED, during, narrowed
 from flask_llm_cost.queries.filters import Filters
-from flask_llm_cost.queries.keyset import Cursor, Order, cursor_of, in_order, past
+from flask_llm_cost.queries.keyset import Cursor, Order, cursor_of, in_order, past, reach
 from flask_llm_cost.queries.totals import Totals, totals
 
 COUNT_LIMIT = 10_000
@@ -86,7 +86,10 @@ def page_of_calls(session: Session, filters: Filters, order: Order, per: int, cu
     """``per`` calls after (or before) the cursor in the given order, from the beginning without one."""
     backwards = cursor is not None and cursor.backwards
     direction = replace(order, ascending=not order.ascending) if backwards else order
-    statement = _filtered(session, filters).order_by(*in_order(direction, reverse_nulls=backwards)).limit(per + 1)
+    part = during(*reach(order, cursor, filters.period.start, filters.period.end))
+    conditions = (part, *narrowed(session, filters))
+    ordered = in_order(direction, reverse_nulls=backwards)
+    statement = select(*_COLUMNS).where(*conditions).order_by(*ordered).limit(per + 1)
     if cursor is not None:
         statement = statement.where(past(order, cursor))
     rows = [CallRow(*row) for row in session.execute(statement)]
@@ -106,11 +109,6 @@ def _page(rows: tuple[CallRow, ...], order: Order, *, has_before: bool, has_afte
         cursor_of(order, rows[0], backwards=True) if has_before else None,
         cursor_of(order, rows[-1], backwards=False) if has_after else None,
     )
-
-
-def _filtered(session: Session, filters: Filters) -> Select[Any]:
-    period = filters.period
-    return select(*_COLUMNS).where(during(period.start, period.end), *narrowed(session, filters))
 
 
 def sum_calls(session: Session, filters: Filters) -> CallSums:
@@ -142,5 +140,7 @@ def sum_calls(session: Session, filters: Filters) -> CallSums:
 def dearest_calls(session: Session, filters: Filters, limit: int = 5) -> tuple[CallRow, ...]:
     """The calls of the highest known cost, dearest first."""
     order = Order("cost")
-    statement = _filtered(session, filters).where(Call.total_cost.is_not(None)).order_by(*in_order(order)).limit(limit)
+    conditions = (during(filters.period.start, filters.period.end), *narrowed(session, filters))
+    known = select(*_COLUMNS).where(*conditions, Call.total_cost.is_not(None))
+    statement = known.order_by(*in_order(order)).limit(limit)
     return tuple(CallRow(*row) for row in session.execute(statement))
