@@ -25,6 +25,9 @@ PATIENCE = 5
 GIVEN_UP_AFTER = 60.0
 """Seconds for which an event must have failed before it is given up."""
 
+LONG_AGO = "1980-06-15T12:00:00+00:00"
+"""A time of which no ledger has a call, nor a row of a rollup that anybody could hold."""
+
 log = logging.getLogger(__name__)
 
 
@@ -69,9 +72,29 @@ class Delivery:
             if len(batch) > 1:
                 middle = len(batch) // 2
                 return self._failing(batch[:middle]) + self._failing(batch[middle:])
-            self._writer.rehearse(_bare(batch[0]))
+            self._rehearse(batch[0])
             return [(batch[0], error)]
         return []
+
+    def _rehearse(self, packed: Packed) -> None:
+        """See whether the like of an event could be written now; raises where the database is away after all.
+
+        Of the same provider and model it is; or else of any other, while one of these is refused at every time. If
+        only now, rows of theirs are at fault: somebody holds them, say.
+        """
+        try:
+            self._writer.rehearse(_bare(packed))
+        except Exception:
+            self._writer.rehearse({**_bare(packed), "provider": "unknown", "model": "unknown"})
+            if self._goes_in({**_bare(packed), "tracked_at": LONG_AGO}):
+                raise
+
+    def _goes_in(self, packed: Packed) -> bool:
+        try:
+            self._writer.rehearse(packed)
+        except SQLAlchemyError:
+            return False
+        return True
 
     def _gives_up(self, packed: Packed, error: Exception) -> bool:
         if not self._stuck.convicts(str(packed.get("event_id"))):

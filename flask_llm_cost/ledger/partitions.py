@@ -23,6 +23,7 @@ CALLS = "llm_cost_calls"
 PARTS = "llm_cost_parts"
 DEFAULT = f"{CALLS}_default"
 MONTHS_AHEAD = 2
+LOCK_TIMEOUT = "2s"
 
 _CHECK_SECONDS = 3600
 _NAME = re.compile(rf"{CALLS}_(\d{{4}})_(\d{{2}})")
@@ -100,7 +101,7 @@ def ensure(connection: Connection, day: date) -> bool:
     month = Month.of(day)
     if month in months(connection):
         return False
-    connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": PARTS})
     if month in months(connection):
         return False
@@ -136,6 +137,13 @@ class Dropped:
     calls: int = 0
 
 
+def over_before(connection: Connection, moment: datetime) -> tuple[Month, ...]:
+    """The months that have a partition and whose every call was made before ``moment``, oldest first."""
+    if not is_partitioned(connection):
+        return ()
+    return tuple(month for month in months(connection) if month.end <= moment)
+
+
 def drop_before(connection: Connection, moment: datetime) -> Dropped:
     """Drop the partitions whose every call was made before ``moment``. Rollups and budgets stay as they are.
 
@@ -145,12 +153,10 @@ def drop_before(connection: Connection, moment: datetime) -> Dropped:
     Raises:
         DBAPIError: somebody reads for longer (the dialect calls that a conflict), or the database refused.
     """
-    if not is_partitioned(connection):
-        return Dropped()
-    gone = tuple(month for month in months(connection) if month.end <= moment)
+    gone = over_before(connection, moment)
     if not gone:
         return Dropped()
-    connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     connection.exec_driver_sql(f"LOCK TABLE ONLY {CALLS} IN ACCESS EXCLUSIVE MODE")
     calls = 0
     for month in gone:

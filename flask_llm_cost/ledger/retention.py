@@ -1,4 +1,5 @@
-"""``prune``: calls older than a date go, in batches, with pauses for those who record.
+"""``prune``: calls older than a date go, in batches, with pauses for those who record; whole months at once where
+the ledger is partitioned by them.
 
 What was spent stays known: rollups keep their sums, budgets what was spent of them. ``meta`` says how far pruning
 went, so that nobody takes the sums of what is left for the whole.
@@ -8,20 +9,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.exc import DBAPIError
 
-from flask_llm_cost.errors import InvalidFilterError
+from flask_llm_cost.errors import InvalidFilterError, StorageError
 from flask_llm_cost.ledger.audit import amend, note
 from flask_llm_cost.ledger.days import day_start
 from flask_llm_cost.ledger.engine import Engines
 from flask_llm_cost.ledger.models import Base, Call, CallTag, Tag
+from flask_llm_cost.ledger.partitions import CALLS, Month, drop_before, over_before
 from flask_llm_cost.ledger.rollup_check import COLUMNS, HOURLY, TAG_DAILY, TAG_MONTHLY, Difference, held_rows
-from flask_llm_cost.ledger.rollup_repair import PRUNED_BEFORE, add_missing, change_mark, pruned_before
+from flask_llm_cost.ledger.rollup_repair import (
+    PRUNED_BEFORE,
+    add_missing,
+    change_mark,
+    mark_change,
+    pruned_before,
+)
 from flask_llm_cost.ledger.rows import Row
 from flask_llm_cost.ledger.writer import Writer
 
@@ -31,6 +40,8 @@ DEFAULT_PAUSE = 0.1
 
 # One IN list: well under the parameters that any database takes.
 _AT_ONCE = 1000
+# Each waits for two seconds, and those who record wait behind it.
+_DROP_ATTEMPTS = 3
 _DAY_ROLLUPS = tuple(name for name in COLUMNS if name not in (HOURLY, TAG_MONTHLY))
 
 Progress = Callable[[int, int], None]
@@ -45,17 +56,20 @@ class Pruned:
         before: the instant before which calls go.
         calls, tags: how many went; ``tags`` of the dictionary that no call carries any more.
         rollup_days: days whose rollups went.
+        months: those whose partition went as a whole; their calls are among ``calls``.
     """
 
     before: datetime
     calls: int = 0
     tags: int = 0
     rollup_days: int = 0
+    months: tuple[Month, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """JSON-ready."""
         counts = {"calls": self.calls, "tags": self.tags, "rollup_days": self.rollup_days}
-        return {"before": self.before.isoformat(), **counts}
+        months = [f"{month.start:%Y-%m}" for month in self.months]
+        return {"before": self.before.isoformat(), **counts, "months": months}
 
 
 def cutoff(older_than: int | timedelta | datetime, zone: ZoneInfo, now: datetime) -> datetime:
@@ -124,16 +138,20 @@ class Prune:
         with self.engines.reading() as connection:
             counted = select(func.count()).where(Call.tracked_at < self.before)
             calls = connection.execute(counted).scalar_one()
-            return Pruned(self.before, calls, rollup_days=len(self._old_days(connection)))
+            months = over_before(connection, self.before)
+            return Pruned(self.before, calls, rollup_days=len(self._old_days(connection)), months=months)
 
     def run(self, progress: Progress | None = None) -> Pruned:
         """Prune.
 
         Raises:
             SQLAlchemyError: the database's own error; earlier batches stay gone, another run does the rest.
+            StorageError: somebody holds a partition that is to be dropped; nothing is gone.
         """
         total = 0 if progress is None else self.look().calls
-        done = Pruned(self.before)
+        done = self._drop_months()
+        if done.calls and progress is not None:
+            progress(done.calls, max(total, done.calls))
         while True:
             so_far = done
             done = self.writer.transaction(lambda connection: self._batch(connection, so_far))  # noqa: B023
@@ -144,6 +162,30 @@ class Prune:
             time.sleep(self.pause)
         return self._drop_rollups(done) if self.with_rollups else done
 
+    def _drop_months(self) -> Pruned:
+        """Drop what is old by whole months, all of it or nothing."""
+        with self.engines.reading() as connection:
+            if not over_before(connection, self.before):
+                return Pruned(self.before)
+        try:
+            return self.writer.transaction(self._drop, _DROP_ATTEMPTS)
+        except DBAPIError as error:
+            if not self.writer.dialect.is_conflict(error):
+                raise
+            raise StorageError(
+                f"Somebody reads or writes {CALLS} for longer than prune waits: nothing was dropped, try again."
+            ) from error
+
+    def _drop(self, connection: Connection) -> Pruned:
+        dropped = drop_before(connection, self.before)
+        done = Pruned(self.before, dropped.calls, months=dropped.months)
+        if dropped.months:
+            # A snapshot of before does not see what was dropped either: whoever compares by one begins anew.
+            self._say_how_far(connection)
+            mark_change(self.writer, connection)
+            self._note(connection, done)
+        return done
+
     def _batch(self, connection: Connection, done: Pruned) -> Pruned:
         calls = Call.__table__
         old = select(calls.c.id).where(calls.c.tracked_at < self.before)
@@ -153,7 +195,7 @@ class Prune:
         self._say_how_far(connection)
         tags = self._untag(connection, ids) if self.writer.dialect.keeps_tag_tables else 0
         gone = sum(connection.execute(delete(Call).where(Call.id.in_(part))).rowcount for part in _parts(ids))
-        done = Pruned(self.before, done.calls + gone, done.tags + tags)
+        done = replace(done, calls=done.calls + gone, tags=done.tags + tags)
         self._note(connection, done)
         return done
 
@@ -183,7 +225,7 @@ class Prune:
         with self.engines.reading() as connection:
             days = self._old_days(connection)
         for day in days:
-            so_far = Pruned(self.before, done.calls, done.tags, done.rollup_days + 1)
+            so_far = replace(done, rollup_days=done.rollup_days + 1)
             self.writer.transaction(lambda connection: self._drop_day(connection, day, so_far))  # noqa: B023
             done = so_far
             time.sleep(self.pause)

@@ -228,6 +228,12 @@ def change_mark(connection: Connection, mark: str | None) -> bool:
     return connection.execute(changed if mark is None else changed.where(Meta.value == mark)).rowcount == 1
 
 
+def mark_change(writer: Writer, connection: Connection) -> None:
+    """Say that what rollups are compared with changed behind any snapshot, also to whoever has yet to set a mark."""
+    row: Row = {"name": _CHANGED, "value": uuid4().hex}
+    writer.dialect.put(connection, _META, row, ["name"])
+
+
 def add_missing(writer: Writer, connection: Connection, differences: Sequence[Difference]) -> None:
     """Add to the rows of one rollup what they lack; rows without a call go."""
     if not differences:

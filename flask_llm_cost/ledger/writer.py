@@ -129,18 +129,18 @@ class Writer:
         counted = tuple(leaks)
         self.transaction(lambda connection: add_leaks(self.dialect, connection, counted))
 
-    def transaction(self, work: Callable[[Connection], Result]) -> Result:
-        """Do ``work`` in one transaction, again where other writers got in its way.
+    def transaction(self, work: Callable[[Connection], Result], attempts: int = _CONFLICT_RETRIES) -> Result:
+        """Do ``work`` in one transaction, again where others got in its way, ``attempts`` times at most.
 
         Raises:
             SQLAlchemyError: the database's own error; nothing was written.
         """
-        for attempt in range(_CONFLICT_RETRIES):
+        for attempt in range(attempts):
             try:
                 with self._engines.writing() as connection:
                     return work(connection)
             except DBAPIError as error:
-                if attempt == _CONFLICT_RETRIES - 1 or not self.dialect.is_conflict(error):
+                if attempt == attempts - 1 or not self.dialect.is_conflict(error):
                     raise
                 # Jitter keeps two losers from meeting again.
                 time.sleep(random.uniform(0.002, 0.02) * (attempt + 1))  # noqa: S311

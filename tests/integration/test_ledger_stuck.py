@@ -90,6 +90,52 @@ def test_nothing_is_given_up_while_nothing_can_be_written(
     assert found(spooled) == (3, 3, 0)
 
 
+@pytest.mark.postgres
+def test_an_event_of_a_model_that_is_refused_is_given_up_too(
+    spooled: Ledger, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even a bare copy of that model goes in, at any time; of any other it does: what is behind it goes in."""
+    monkeypatch.setattr("flask_llm_cost.ledger.delivery.GIVEN_UP_AFTER", 3600)
+    refuse(spooled, "NEW.model = 'poison'")
+    for event in (make_event(), make_event(model="poison"), make_event()):
+        spooled.record(event)
+    ship = spooled._spooled.shipper.ship_one
+    assert [ship() for _ in range(12)] == [False] * 12
+    assert found(spooled) == (2, 2, 0)
+    monkeypatch.setattr("flask_llm_cost.ledger.delivery.GIVEN_UP_AFTER", 0)
+    assert ship()
+    assert found(spooled) == (2, 2, 1)
+    assert spooled.backlog().records == 0
+    assert spooled.upkeep.verify_rollups().rows == {}
+
+
+@pytest.mark.postgres
+def test_nothing_is_given_up_while_rows_of_its_model_are_held(
+    spooled: Ledger, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody's transaction keeps a row of the model's rollup locked past the server's own limit of a statement.
+
+    Other models go in meanwhile, and so would this one at another time: it waits, and goes in when the row is free.
+    """
+    monkeypatch.setattr("flask_llm_cost.ledger.delivery.GIVEN_UP_AFTER", 0)
+    spooled.write([make_event(model="held")])
+    with spooled.engine.begin() as connection:
+        database = connection.scalar(text("SELECT quote_ident(current_database())"))
+        connection.execute(text(f"ALTER DATABASE {database} SET statement_timeout = '30ms'"))
+    spooled.engine.dispose()
+    spooled._engines.write.dispose()
+    ship = spooled._spooled.shipper.ship_one
+    with spooled.engine.connect() as holder:
+        holder.execute(text("SET statement_timeout = 0"))
+        holder.execute(select(Daily).where(Daily.model == "held").with_for_update())
+        spooled.record(make_event(model="held"))
+        assert [ship() for _ in range(15)] == [False] * 15
+        assert "statement timeout" in str(spooled.last_error)
+        assert found(spooled) == (1, 1, 0)
+    assert ship()
+    assert found(spooled) == (2, 2, 0)
+
+
 def test_what_cannot_be_read_is_buried_once(
     open_ledger: Any, sqlite_url: URL, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
