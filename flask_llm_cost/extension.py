@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,8 @@ from flask_llm_cost.errors import ConfigurationError, NotInitializedError
 from flask_llm_cost.hosting import join_host, ledger_url
 from flask_llm_cost.ledger import Ledger
 from flask_llm_cost.ledger.event import Event
+from flask_llm_cost.ledger.reprice import Selection
+from flask_llm_cost.ledger.tally import Repriced
 from flask_llm_cost.pricing import PriceBook
 from flask_llm_cost.providers import Provider, Registry, stream_usage
 from flask_llm_cost.queries.query import Query
@@ -270,6 +272,33 @@ class LLMCost:
         """Figures for the app's own code: ``llm_cost.query.this_month().by_tags(feature="chat").cost_by_model()``."""
         state = self._state()
         return Query.of(state.ledger, state.settings.timezone)
+
+    def reprice(
+        self,
+        *,
+        since: date | datetime | None = None,
+        until: date | datetime | None = None,
+        unknown_only: bool = False,
+        dry_run: bool = False,
+    ) -> Repriced:
+        """Price calls again, each at the prices of its own time, and every total with them.
+
+        Args:
+            since, until: days of ``LLM_COST_TIMEZONE``, both included; or instants with a time zone, ``until`` not.
+            unknown_only: only calls whose cost is unknown, partial or estimated.
+            dry_run: write nothing.
+
+        Returns:
+            what changed, or would: ``calls``, ``before``, ``after``, ``difference`` (USD), ``changes`` by model.
+
+        Raises:
+            InvalidFilterError: ``since`` or ``until`` makes no sense.
+            PriceTableError: the newest edit of the prices file cannot be read.
+            SchemaMissingError, StorageError: the database refused; doing it again does the rest.
+        """
+        state = self._state()
+        selection = Selection.between(since, until, state.settings.timezone, unknown_only=unknown_only)
+        return state.ledger.reprice(state.prices, selection, dry_run=dry_run)
 
     def session(self) -> AbstractContextManager[Session]:
         """A session on the ledger, for the app's own queries."""

@@ -10,13 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
+from flask_llm_cost.errors import InvalidFilterError
+from flask_llm_cost.ledger.days import day_start
 from flask_llm_cost.ledger.engine import Engines
 from flask_llm_cost.ledger.models import Call
 from flask_llm_cost.ledger.receipts import OF_THE_PRICE, reading_of
@@ -62,6 +65,20 @@ class Selection:
     provider: str | None = None
     model: str | None = None
 
+    @classmethod
+    def between(
+        cls, since: date | datetime | None, until: date | datetime | None, zone: ZoneInfo, *, unknown_only: bool
+    ) -> Selection:
+        """Calls from one day of ``zone`` to another, both included; or from an aware instant until before another.
+
+        Raises:
+            InvalidFilterError: an instant has no time zone, or ``since`` is not before ``until``.
+        """
+        start, end = _instant(since, zone, days=0), _instant(until, zone, days=1)
+        if start is not None and end is not None and start >= end:
+            raise InvalidFilterError(f"since = {since!r} is not before until = {until!r}.")
+        return cls(since=start, until=end, unknown_only=unknown_only)
+
     def conditions(self) -> list[ColumnElement[bool]]:
         found: list[ColumnElement[bool]] = []
         if self.since is not None:
@@ -81,6 +98,17 @@ class Selection:
         """JSON-ready, for the audit: what was asked for."""
         given = {name: value for name, value in asdict(self).items() if value not in (None, False)}
         return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
+
+
+def _instant(moment: date | datetime | None, zone: ZoneInfo, *, days: int) -> datetime | None:
+    """An instant as it stands; of a day its beginning, ``days`` later."""
+    if moment is None:
+        return None
+    if not isinstance(moment, datetime):
+        return day_start(moment + timedelta(days=days), zone)
+    if moment.tzinfo is None:
+        raise InvalidFilterError(f"{moment!r} has no time zone: give it one, or use a date.")
+    return moment.astimezone(UTC)
 
 
 class Priced(NamedTuple):
