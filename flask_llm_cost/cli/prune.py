@@ -49,8 +49,6 @@ def prune(days: int, dry_run: bool, batch_size: int, pause: float, with_rollups:
     would = "would go" if dry_run else "deleted"
     click.echo(f"{done.calls:,} calls from before {done.before:%Y-%m-%d %H:%M} UTC {would}.")
     if done.months:
-        click.echo(
-            f"{len(done.months):,} months of them {'would be' if dry_run else 'were'} dropped with their partition."
-        )
+        click.echo(f"{len(done.months):,} whole months of them {'would be' if dry_run else 'were'} dropped at once.")
     if with_rollups:
         click.echo(f"Rollups of {done.rollup_days:,} days {would}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -123,6 +124,18 @@ def test_a_rebuild_that_began_before_the_drop_takes_nothing_from_the_rollups(
     # Two days before it happened, and one that stays.
     assert (rebuilt.days, rebuilt.pruned, rebuilt.rows) == (3, 7, {})
     assert contents(ledger) == before
+
+
+def test_the_command_says_which_part_goes_at_once(ledger: Ledger, make_app: Any, postgres_url: URL) -> None:
+    """Before, in a dry run, and after."""
+    app, _ = make_app(LLM_COST_DATABASE_URI=postgres_url.render_as_string(hide_password=False))
+    run = partial(app.test_cli_runner().invoke, app.cli)
+    days = str((datetime.now(UTC) - MID_MARCH).days)
+    told = run(["llm-cost", "prune", "--days", days, "--dry-run"]).output
+    assert "2 whole months of them would be dropped at once." in told
+    assert times(ledger) == TIMES
+    assert "2 whole months of them were dropped at once." in run(["llm-cost", "prune", "--days", days]).output
+    assert times(ledger) == TIMES[-1:]
 
 
 def test_a_ledger_in_one_table_names_no_months(ledger: Ledger) -> None:
