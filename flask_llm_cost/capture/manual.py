@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -14,12 +15,15 @@ from datetime import UTC, datetime
 from flask_llm_cost import tagging
 from flask_llm_cost.capture.told import Told, model_of, told
 from flask_llm_cost.errors import LLMCostError
+from flask_llm_cost.failures import report
 from flask_llm_cost.ledger.event import Event
 from flask_llm_cost.providers import Registry, read_stream_events
 from flask_llm_cost.state import State
 from flask_llm_cost.usage import CallStatus, Reading
 
 _BUFFER_LIMIT = 1024 * 1024
+
+log = logging.getLogger(__name__)
 
 
 class StreamFinishedError(LLMCostError, RuntimeError):
@@ -57,6 +61,7 @@ class TrackedStream:
         self._response_id: str | None = None
         self._first: float | None = None
         self._finished = False
+        self._is_unreadable_told = False
         self._lock = threading.Lock()
 
     def event(self, chunk: object) -> TrackedStream:
@@ -110,10 +115,17 @@ class TrackedStream:
     def _keep(self, chunk: object) -> None:
         if self._size > _BUFFER_LIMIT:
             return
-        dump = getattr(chunk, "model_dump", None)
-        plain = dump(mode="json") if callable(dump) else deepcopy(chunk)
+        try:
+            dump = getattr(chunk, "model_dump", None)
+            plain = dump(mode="json") if callable(dump) else deepcopy(chunk)
+            size = len(json.dumps(plain, default=str, skipkeys=True))
+        except Exception as error:
+            if not self._is_unreadable_told:
+                report(log, error, "An event of a stream of %s cannot be read and is passed over.", self._provider)
+            self._is_unreadable_told = True
+            return
         if isinstance(plain, Mapping):
-            self._size += len(json.dumps(plain, default=str))
+            self._size += size
             self._events.append(plain)
 
     def _reading(self) -> Reading:

@@ -285,7 +285,10 @@ def test_a_step_that_raises_costs_the_app_nothing_and_the_record_only_that(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Logged once, by kind and place. Covers P-CAP-12, P-CAP-20, P-CAP-28, P-CAP-31."""
+    """Logged once, by kind and place, without the key of the URL.
+
+    Covers P-CAP-12, P-CAP-20, P-CAP-28, P-CAP-31, P-PRV-03.
+    """
     stack, fault = STACKS[name], FAULTS[step]
     if name not in fault.only:
         return

@@ -418,7 +418,7 @@ def test_a_stream_found_dropped_while_another_call_is_recorded_waits_its_turn(
 def test_latency_ends_with_the_last_byte_however_long_the_app_keeps_the_stream_open(
     llm_cost: LLMCost, calls: ReadCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """litellm leaves Anthropic's streams open after their last event."""
+    """litellm leaves Anthropic's streams open after their last event. Covers P-CAP-32."""
     clock = [100.0]
     monkeypatch.setattr("flask_llm_cost.capture.exchange.time.perf_counter", lambda: clock[0])
 

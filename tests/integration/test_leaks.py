@@ -83,7 +83,10 @@ def watched(make_app: MakeApp) -> LLMCost:
 def test_an_unknown_host_that_serves_a_model_is_counted_on_every_stack(
     ask: Any, watched: LLMCost, provider: ProviderServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The app sees its answer; the log names the host and the setting, once; nothing else of the call is kept."""
+    """The app sees its answer; the log names the host and the setting, once; nothing else of the call is kept.
+
+    Covers P-CAP-09: no query string in a warning.
+    """
     for _ in range(3):
         answer = ask(f"{provider.url}/v1/chat/completions?key=secret", json=REQUEST)
         assert json.loads(answer)["object"] == "chat.completion"

@@ -76,7 +76,7 @@ def test_a_recorded_event_is_shipped_by_itself(
 
 
 def test_flush_waits_for_everything_acknowledged(open_ledger: Any, sqlite_url: URL, make_event: MakeEvent) -> None:
-    """More than one batch, from several threads. Covers P-ING-21."""
+    """More than one batch, from several threads. Covers P-ING-21, P-TRK-30."""
     ledger = open_ledger(sqlite_url, durability="spool")
     events = [[make_event() for _ in range(300)] for _ in range(4)]
     threads = [threading.Thread(target=lambda mine=mine: [ledger.record(event) for event in mine]) for mine in events]
@@ -86,10 +86,11 @@ def test_flush_waits_for_everything_acknowledged(open_ledger: Any, sqlite_url: U
         thread.join()
     assert ledger.flush(timeout=30)
     assert counts(ledger) == (1200, 1200, Decimal(0))
+    assert ledger.backlog().records == 0
 
 
 def test_flush_gives_up_in_time_and_keeps_what_waits(open_ledger: Any, tmp_path: Path, make_event: MakeEvent) -> None:
-    """A database that is away: ``False``, and the event waits. Covers P-ING-20, P-ING-22, P-STO-04."""
+    """A database that is away: ``False``, and the event waits. Covers P-ING-20, P-ING-22, P-STO-04, P-TRK-28."""
     away = URL.create("postgresql+psycopg", username="u", host="127.0.0.1", port=1, database="x")
     ledger = open_ledger(away, migrate=False, durability="spool")
     ledger.record(make_event())
@@ -104,7 +105,10 @@ def test_flush_gives_up_in_time_and_keeps_what_waits(open_ledger: Any, tmp_path:
 def test_shutdown_ships_and_leaves_nothing(
     open_ledger: Any, sqlite_url: URL, make_event: MakeEvent, tmp_path: Path
 ) -> None:
-    """Drains, ends the thread, removes the files; a later event is written at once. Covers P-ING-26, P-ING-27."""
+    """Drains, ends the thread, removes the files; a later event is written at once.
+
+    Covers P-ING-26, P-ING-27, P-TRK-29.
+    """
     ledger = open_ledger(sqlite_url, durability="spool")
     ledger.record(make_event())
     assert ledger.shutdown(timeout=10) is True

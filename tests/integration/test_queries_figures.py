@@ -208,7 +208,7 @@ def test_the_previous_period_is_cut_at_the_same_elapsed_part(filled: tuple[Ledge
 def test_a_breakdown_names_everything_once(filled: tuple[Ledger, list[Event]], group: Group) -> None:
     """Each name has its own calls and cost, dearest first, the untagged among them.
 
-    Covers P-DASH-OVR-10, P-DASH-OVR-11.
+    Covers P-DASH-OVR-10, P-DASH-OVR-11, P-TAG-42, P-TAG-43.
     """
     ledger, events = filled
     with reading(ledger) as session:

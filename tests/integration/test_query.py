@@ -128,7 +128,7 @@ def by_name(events: list[Event], name: Callable[[Event], Any]) -> dict[Any, Spen
 def test_conditions_mean_what_they_say(filled: Filled) -> None:
     """Each, over all the ledger's time: its totals, its calls and its breakdowns.
 
-    Covers P-QRY-01, P-QRY-02, P-QRY-04.
+    Covers P-QRY-01, P-QRY-02, P-QRY-04, P-TAG-37, P-TAG-48.
     """
     ledger, events = filled
     for name, (narrow, means) in CONDITIONS.items():
@@ -254,7 +254,7 @@ def test_latency_by_model_and_by_provider(ledger: Ledger, make_event: Any) -> No
 def test_a_condition_without_sense_is_refused_before_any_sql(
     open_ledger: Any, narrow: Callable[[Query], object], told: str
 ) -> None:
-    """Covers P-QRY-07."""
+    """Covers P-QRY-07, P-TAG-47."""
     away = URL.create("postgresql+psycopg", username="u", host="127.0.0.1", port=1, database="x")
     with pytest.raises(InvalidFilterError, match=told):
         narrow(of(open_ledger(away, migrate=False)))
@@ -273,10 +273,11 @@ def test_a_ledger_that_cannot_answer_says_why(open_ledger: Any, sqlite_url: URL)
 
 
 def test_the_extension_asks_the_current_apps_ledger(llm_cost: LLMCost, app: Flask) -> None:
-    """Tags are compared as they are recorded, whatever their type was."""
+    """Tags are compared as they are recorded, whatever their type was. Covers P-TAG-36."""
     llm_cost.track(provider="openai", model="gpt-4o", input_tokens=1000, output_tokens=500, tags={"user_id": 42})
     llm_cost.track(provider="openai", model="gpt-4o", input_tokens=1000, output_tokens=500)
     assert llm_cost.query.today().by_tags(user_id=42).total_cost() == CostSpan(Decimal("0.0075"), Decimal("0.0075"))
+    assert llm_cost.query.by_tags(user_id="42").count() == 1
     assert llm_cost.query.cost_by_tag("user_id") == {
         "42": Spend(1, 0, 1500, Decimal("0.0075")),
         None: Spend(1, 0, 1500, Decimal("0.0075")),

@@ -53,6 +53,7 @@ def test_bare_deflate_is_understood_too() -> None:
 
 @pytest.mark.parametrize("encoding", ["", "gzip", "br"])
 def test_a_large_stream_keeps_its_head_and_its_tail_within_the_limit(encoding: str) -> None:
+    """Covers P-PRV-02. Answers P-CAP-15 and P-CAP-16, which dropped the whole copy: the usage at its end stays."""
     lines = [f"data: {number:07d} {'x' * (number % 97)}\n\n" for number in range(40_000)]
     data = "".join(lines).encode()
     body = BoundedBody(SSE, encoding)

@@ -83,3 +83,15 @@ def test_all_warns_of_what_a_named_sdk_stops_start_up_for(
     assert "cohere" in instrument.names(["all", "cohere"])
     with pytest.raises(ConfigurationError, match=r"cohere 4\.0 is installed; 5\.11 or newer is needed"):
         instrument.check("cohere")
+
+
+def test_names_are_flattened_resolved_and_counted_once() -> None:
+    """Lists in lists, aliases beside names, "all" in the order of the registry. Covers P-CFG-24, P-CFG-25."""
+    assert instrument.names(["openai", ["anthropic", ("openai",)], "openai"]) == ("openai", "anthropic")
+    everything = instrument.names(["all"])
+    assert everything == (
+        *(name for name in instrument.SDKS if name in everything),
+        *(name for name in instrument.LIBRARIES if name in everything),
+    )
+    assert {"openai", "anthropic", "httpx", "requests"} <= set(everything)
+    assert instrument.names(["all", "all", "openai"]) == everything

@@ -79,7 +79,7 @@ def test_tag_rollups_sum_to_the_tagged_calls(batch: list[Event]) -> None:
 
 @given(events)
 def test_a_spooled_event_writes_the_same_row(event: Event) -> None:
-    """What goes through JSON, as the spool keeps it, is the row that goes straight in."""
+    """What goes through JSON, as the spool keeps it, is the row that goes straight in. Covers P-INB-11."""
     assert entry_of(json.loads(json.dumps(pack(event))), NOW) == entry_of(pack(event), NOW)
 
 

@@ -136,7 +136,7 @@ def test_a_broken_edit_keeps_the_last_good_table_and_warns_once(
 
 
 def test_books_of_two_apps_know_nothing_of_each_other() -> None:
-    """Covers P-PRC-36: a changed configuration is another book."""
+    """Covers P-PRC-36, P-CFG-26: a changed configuration is another book."""
     first, second = (opened(overrides={"acme/model": {"input": rate}}) for rate in (1, 2))
     assert (rate_of(first), rate_of(second), rate_of(opened())) == (1, 2, None)
 
@@ -224,7 +224,7 @@ def together(work: Callable[[int], object], threads: int = 12) -> list[object]:
 
 
 def test_many_threads_meeting_a_cold_catalogue_agree() -> None:
-    """Covers P-PRC-40: entries, provider index and cards are all made at first use."""
+    """Covers P-PRC-40, P-CON-04: entries, provider index and cards are all made at first use."""
     raw = {
         "schema": 1, "updated": "2026-11-01", "sources": {"s": "1"}, "providers": {}, "latest": {},
         "entries": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -341,3 +342,34 @@ def test_adding_a_provider_again_replaces_it() -> None:
     own.add(Acme, key="k")
     own.add(Acme(), key="k")
     assert len(own._served) == 2
+
+
+def test_looking_up_while_others_add_finds_what_was_there() -> None:
+    """Eight look up 200 times each while eight add ten each: nobody fails, nothing that is there is missed.
+
+    Covers P-CON-01.
+    """
+    registry, start = Registry([Acme]), threading.Barrier(16)
+    failures: list[object] = []
+
+    def look_up() -> None:
+        start.wait(timeout=10)
+        for _ in range(200):
+            route = registry.find("api.acme.example", None, "/v2/generate")
+            if route is None or not registry.knows("api.acme.example"):
+                failures.append(route)
+
+    def add(writer: int) -> None:
+        start.wait(timeout=10)
+        for number in range(10):
+            added = {"name": f"acme-{writer}-{number}", "hosts": (f"llm-{writer}-{number}.example",)}
+            registry.add(type("Added", (Acme,), added), key="test")
+
+    threads = [threading.Thread(target=look_up) for _ in range(8)]
+    threads += [threading.Thread(target=add, args=(writer,)) for writer in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert all(registry.knows(f"llm-{writer}-{number}.example") for writer in range(8) for number in range(10))

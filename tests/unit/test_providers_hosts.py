@@ -163,6 +163,7 @@ def test_what_is_no_call_to_gemini(path: str) -> None:
     ],
 )
 def test_other_hosts(url: str, expected: tuple[str, str, str] | None) -> None:
+    """Covers P-CFG-04."""
     assert routed(url) == expected
 
 

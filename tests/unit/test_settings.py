@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import FrozenInstanceError, fields
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -49,12 +50,14 @@ def test_the_defaults_are_those_of_a_fresh_install() -> None:
         ("LLM_COST_MAX_TAGS", -1, "at least 0"),
         ("LLM_COST_REPORT_TAGS", ["no spaces"], "invalid tag key 'no spaces'"),
         ("LLM_COST_REPORT_TAGS", ["a;b"], "invalid tag key 'a;b'"),
+        ("LLM_COST_REPORT_TAGS", ["clé"], "invalid tag key 'clé'"),
+        ("LLM_COST_REPORT_TAGS", ["a\n"], "invalid tag key 'a\\n'"),
         ("LLM_COST_INSTRUMENT", 7, "a list of texts"),
         ("LLM_COST_DATABASE_URI", "", "a non-empty text or None"),
     ],
 )
 def test_a_wrong_value_names_key_value_and_what_is_allowed(key: str, value: Any, allowed: str) -> None:
-    """Covers P-CFG-05, P-CFG-06, P-CFG-07, P-CFG-08, P-CFG-20."""
+    """Covers P-CFG-05, P-CFG-06, P-CFG-07, P-CFG-08, P-CFG-20, P-CFG-21, P-STO-07."""
     with pytest.raises(ConfigurationError) as caught:
         Settings.from_config({key: value})
     assert key in str(caught.value)
@@ -91,7 +94,9 @@ def test_two_places_for_the_ledger_are_refused() -> None:
         Settings.from_config({"LLM_COST_DATABASE_URI": "sqlite:///x.db", "LLM_COST_BIND_KEY": "costs"})
 
 
-def test_settings_cannot_be_changed_afterwards() -> None:
-    """Covers P-CFG-11."""
-    with pytest.raises(AttributeError):
-        Settings().enabled = False  # type: ignore[misc]
+@pytest.mark.parametrize("name", [each.name for each in fields(Settings)])
+def test_settings_cannot_be_changed_afterwards(name: str) -> None:
+    """Covers P-CFG-10, P-CFG-11, P-CFG-12."""
+    settings = Settings()
+    with pytest.raises(FrozenInstanceError):
+        setattr(settings, name, getattr(settings, name))

@@ -89,6 +89,17 @@ def test_keys_that_look_secret_are_redacted(key: str) -> None:
     assert tagging.clean({key: "value"}, Settings()) == {key: "[REDACTED]"}
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["api_key", "access_token", "authorization", "credential", "password", "refresh_token", "secret"],
+)
+def test_a_fresh_install_redacts_the_usual_names(key: str) -> None:
+    """Each is in the setting itself, so that whoever extends it can start from there. Covers P-CFG-03."""
+    assert key in Settings().redacted_tag_keys
+    assert tagging.clean({key: "value"}, Settings()) == {key: "[REDACTED]"}
+    assert tagging.clean({key: "value"}, Settings(redacted_tag_keys=())) == {key: "value"}
+
+
 @pytest.mark.parametrize("key", ["feature", "tokens_used", "secretary", "monkey", "tenant.id"])
 def test_keys_that_only_resemble_secrets_are_kept(key: str) -> None:
     assert tagging.clean({key: "value"}, Settings()) == {key: "value"}
@@ -104,14 +115,19 @@ def test_keys_that_only_resemble_secrets_are_kept(key: str) -> None:
     ],
 )
 def test_values_that_look_like_keys_are_redacted_whatever_their_key(value: str) -> None:
+    """Covers P-PRV-04, which looks at keys only."""
     cleaned = tagging.clean({"note": f"before {value} after"}, Settings())
     assert cleaned == {"note": "before [REDACTED] after"}
 
 
 def test_values_are_cut_on_a_character_boundary_after_redaction() -> None:
-    """Covers P-TAG-29, P-TAG-31."""
+    """A mapping's or a list's JSON text is cut like any other. Covers P-TAG-29, P-TAG-30, P-TAG-31."""
     assert tagging.clean({"a": "€€€"}, Settings(max_tag_value_bytes=4)) == {"a": "€"}
     assert tagging.clean({"a": "abcdef"}, Settings(max_tag_value_bytes=4)) == {"a": "abcd"}
+    assert tagging.clean({"a": tagging.as_text({"b": "c" * 50})}, Settings(max_tag_value_bytes=10)) == {
+        "a": '{"b": "ccc'
+    }
+    assert tagging.clean({"a": tagging.as_text([1, 2, 3])}, Settings(max_tag_value_bytes=5)) == {"a": "[1, 2"}
     key = "sk-" + "a" * 40
     assert tagging.clean({"a": key}, Settings(max_tag_value_bytes=20)) == {"a": "[REDACTED]"}
 
@@ -135,10 +151,13 @@ def test_a_raising_callable_is_logged_and_means_no_tags(caplog: pytest.LogCaptur
 
 
 def test_a_callable_gets_the_request_only_if_it_takes_one() -> None:
-    """Covers P-CAP-04, P-CAP-05, P-TAG-08."""
+    """Covers P-CAP-04, P-CAP-05, P-TAG-08, P-TAG-09."""
     assert tagging.call_tags(lambda request: {"path": request}, "/v1/x") == {"path": "/v1/x"}
     assert tagging.call_tags(lambda: {"bare": 1}, "/v1/x") == {"bare": "1"}
     assert tagging.call_tags(lambda: None) == {}
+    assert tagging.call_tags(None) == {}
+    with tagging.tags(None):
+        assert tagging.scoped_tags() == {}
 
 
 def test_threads_see_only_their_own_scopes() -> None:
