@@ -75,13 +75,13 @@ def lay_over(base: Bundle, entries: Mapping[str, RawEntry], source: str, day: da
     outcome = Overlay()
     catalogue = Catalogue([as_bundled(base).layer])
     noon = datetime.combine(day, time(12), UTC)
+    added: dict[str, RawEntry] = {}
     additions: dict[str, list[RawRule]] = {}
     for key, entry in entries.items():
         provider, _, model = key.partition("/")
         found = catalogue.match(provider, model, at=noon)
         if found is None or found.stage not in SAME_MODEL:
-            base["entries"] = {**base["entries"], key: {**entry, "source": source}}
-            outcome.added.append(key)
+            added[key] = {**entry, "source": source}
             continue
         comparison = _Comparison(outcome, catalogue, key, found.entry.key, noon)
         for rule in comparison.placed(mappings(entry["rates"])):
@@ -89,7 +89,8 @@ def lay_over(base: Bundle, entries: Mapping[str, RawEntry], source: str, day: da
             # What a snapshot alone has may be true of that snapshot alone.
             if new and found.stage != "snapshot":
                 additions.setdefault(found.entry.key, []).append({**new, "source": source})
-    _complete(base, additions, outcome)
+    outcome.added = list(added)
+    base["entries"] = {**base["entries"], **added, **_completed(base, additions, outcome)}
     outcome.disagreements = sorted(set(outcome.disagreements))
     return outcome
 
@@ -215,12 +216,15 @@ def _shown(rate: Rate) -> str:
     return f"{decimal_text(rate.usd)}/{rate.per}"
 
 
-def _complete(base: Bundle, additions: Mapping[str, list[RawRule]], outcome: Overlay) -> None:
+def _completed(base: Bundle, additions: Mapping[str, list[RawRule]], outcome: Overlay) -> dict[str, RawEntry]:
+    """The base's entries that get rates of the overlay's, with these."""
+    completed: dict[str, RawEntry] = {}
     for key, rules in additions.items():
         entry = base["entries"][key]
         merged = list(_merged(rules))
-        base["entries"] = {**base["entries"], key: {**entry, "rates": [*mappings(entry["rates"]), *merged]}}
+        completed[key] = {**entry, "rates": [*mappings(entry["rates"]), *merged]}
         outcome.completed[key] = sum(len(set(rule) - RULE_FIELDS) for rule in merged)
+    return completed
 
 
 def _merged(rules: list[RawRule]) -> Iterator[RawRule]:
