@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -22,7 +22,7 @@ from flask.cli import with_appcontext
 from flask_llm_cost.cli.progress import progress_bar
 from flask_llm_cost.cli.reprice_text import print_repriced
 from flask_llm_cost.errors import InvalidFilterError
-from flask_llm_cost.ledger.reprice import DEFAULT_BATCH, MOST_BATCH, Selection
+from flask_llm_cost.ledger.reprice import DEFAULT_BATCH, MOST_BATCH, Selection, instant
 from flask_llm_cost.ledger.tally import Repriced
 from flask_llm_cost.state import State, current_state
 
@@ -104,20 +104,19 @@ def _selection(
     model: str | None,
 ) -> Selection:
     zone = state.settings.timezone
-    start = None if since is None else _moment("--since", since, zone, days=0)
+    start = None if since is None else _moment("--since", since, zone)
     end = None if until is None else _moment("--until", until, zone, days=1)
     if start is not None and end is not None and start >= end:
         raise InvalidFilterError(f"--since {since} is not before --until {until}.")
     return Selection(since=start, until=end, unknown_only=unknown_only, provider=provider, model=model)
 
 
-def _moment(option: str, text: str, zone: ZoneInfo, *, days: int) -> datetime:
+def _moment(option: str, text: str, zone: ZoneInfo, *, days: int = 0) -> datetime:
     """A day's beginning in the app's time zone, ``days`` later; or a moment as it stands."""
     try:
         if len(text) == len("2026-10-14"):
-            day = date.fromisoformat(text) + timedelta(days=days)
-            return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+            return instant(date.fromisoformat(text), zone, days=days)
         moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        return instant(moment if moment.tzinfo else moment.replace(tzinfo=UTC), zone)
     except (ValueError, OverflowError):
         raise InvalidFilterError(f"{option} {text!r} is not a date: write it like 2026-10-14.") from None

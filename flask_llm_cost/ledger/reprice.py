@@ -74,7 +74,8 @@ class Selection:
         Raises:
             InvalidFilterError: an instant has no time zone, or ``since`` is not before ``until``.
         """
-        start, end = _instant(since, zone, days=0), _instant(until, zone, days=1)
+        start = None if since is None else instant(since, zone)
+        end = None if until is None else instant(until, zone, days=1)
         if start is not None and end is not None and start >= end:
             raise InvalidFilterError(f"since = {since!r} is not before until = {until!r}.")
         return cls(since=start, until=end, unknown_only=unknown_only)
@@ -100,10 +101,13 @@ class Selection:
         return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
 
 
-def _instant(moment: date | datetime | None, zone: ZoneInfo, *, days: int) -> datetime | None:
-    """An instant as it stands; of a day its beginning, ``days`` later."""
-    if moment is None:
-        return None
+def instant(moment: date | datetime, zone: ZoneInfo, *, days: int = 0) -> datetime:
+    """An instant as it stands; of a day its beginning, ``days`` later.
+
+    Raises:
+        InvalidFilterError: an instant has no time zone.
+        OverflowError: there is no such day in the calendar.
+    """
     if not isinstance(moment, datetime):
         return day_start(moment + timedelta(days=days), zone)
     if moment.tzinfo is None:
